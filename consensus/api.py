@@ -1,0 +1,229 @@
+"""The main jobs end to end: votes, calls and every file of a run's folder."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from celljury.ballot import read_ballot
+from celljury.calls import make_calls
+from celljury.config import Config
+from celljury.errors import CelljuryError
+from celljury.jury import Jury
+from celljury.ontology.general import too_general
+from celljury.ontology.load import load_ontology
+from celljury.ontology.mapping import read_sssom
+from celljury.ontology.slims import load_slim
+from celljury.provenance import (
+    as_dict,
+    cpu_seconds,
+    log_to,
+    make_folder,
+    now,
+    peak_memory_mb,
+    sha256,
+    versions,
+    write_json,
+    write_text,
+)  # fmt: skip
+from celljury.reasons import Background
+from celljury.report.figures import draw_figures
+from celljury.report.summary import summarize
+from celljury.review.queue import build_queue
+from celljury.run import Run, append_columns, join_calls, part_name, write_part
+from celljury.votes import votes_to_table
+from celljury.write import write_h5ad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from celljury.ontology.graph import CellOntology
+
+    Progress = Callable[[str, int, int], None]
+
+log = logging.getLogger(__name__)
+
+# Rows of a table reduced and written at once: bounds memory at a few hundred MB for ten columns.
+VOTE_ROWS = 250_000
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    pass
+
+
+def annotate(
+    query: Any,
+    jury: Jury | Path | str,
+    *,
+    out: Path | str,
+    batch: str | None = None,
+    config: Config | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    h5ad: bool = True,
+    figures: bool = True,
+    progress: Progress = _silent,
+) -> Run:
+    """Annotate a query with a jury and write every file of the run's folder.
+
+    Parameters
+    ----------
+    query
+        Path of an h5ad, h5mu or zarr; AnnData; MuData. Never changed.
+    jury
+        A fitted jury, or its folder.
+    out
+        Folder of the run.
+    batch
+        Column of ``obs`` with the query's batches; one batch if None.
+    h5ad, figures
+        Whether ``query.celljury.h5ad`` and ``figures/`` are written.
+    """
+    jury = jury if isinstance(jury, Jury) else Jury.load(jury)
+    config = config or jury.config
+    slim = load_slim(jury.ontology, config.slim)  # before any work: a wrong name is an error now
+    run = jury.annotate(
+        query, batch=batch, out=out, config=config, resume=resume, overwrite=overwrite, progress=progress
+    )
+    background = jury.background(run.record, config)
+    steps = 2 + h5ad + figures
+    with log_to(run.folder / "log.jsonl"):
+        progress("write tables, queue and figures", 0, steps)
+        _tables(run, jury.ontology, slim)
+        progress("write tables, queue and figures", 1, steps)
+        batches = run.record["query"]["batches"]
+        _queue(run, jury.ontology, background, batches=batches, markers=jury.about["markers"])
+        progress("write tables, queue and figures", 2, steps)
+        if h5ad:
+            write_h5ad(run, query)
+            progress("write tables, queue and figures", 3, steps)
+        if figures:
+            draw_figures(run, jury.ontology, embedding=config.embedding)
+            progress("write tables, queue and figures", steps, steps)
+    return run
+
+
+def vote(
+    source: Any,
+    columns: Sequence[str],
+    *,
+    out: Path | str | None = None,
+    label_map: Path | str | None = None,
+    on_unmapped: Literal["stop", "abstain"] = "stop",
+    config: Config | None = None,
+    overwrite: bool = False,
+    h5ad: bool = True,
+    progress: Progress = _silent,
+) -> Run:
+    """Return the consensus of labels that other tools already wrote, one column a tool.
+
+    Parameters
+    ----------
+    source
+        TSV, CSV, parquet, h5ad, AnnData or DataFrame.
+    columns
+        Columns of Cell Ontology ids or labels; an empty cell abstains and never voids the others' votes.
+    out
+        Folder of the run; a temporary one if None.
+    label_map
+        SSSOM table for labels that are no names of the ontology.
+    """
+    config = config or Config()
+    if config.reduce.on == "mass":
+        message = 'reduce.on = "mass" needs members\' probabilities; labels carry none. Use on = "votes".'
+        raise CelljuryError(message)
+    folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-run-"))
+    started, began = cpu_seconds(), now()
+    settings = config.ontology
+    ontology = load_ontology(settings.source, release=settings.release, extra=settings.extra_terms)
+    slim = load_slim(ontology, config.slim)
+    mapping = read_sssom(Path(label_map), ontology) if label_map else None
+    policy = config.too_general
+    general = too_general(
+        ontology, terms=policy.terms, max_descendants=policy.max_descendants, exceptions=policy.exceptions
+    )
+    progress("read and map labels", 0, 1)
+    ballot = read_ballot(source, ontology, columns=columns, label_map=mapping, on_unmapped=on_unmapped)
+    progress("read and map labels", 1, 1)
+    make_folder(folder, owned="run.json", overwrite=overwrite)
+    write_json(folder / "unfinished.json", {"command": "vote"})
+    background = Background(members=tuple(columns), absent={})
+    broad, obsolete = ballot.any_by("broad"), ballot.any_by("obsolete")
+    n_cells = ballot.votes.n_cells
+    with log_to(folder / "log.jsonl"):
+        for i, start in enumerate(range(0, n_cells, VOTE_ROWS)):
+            rows = slice(start, start + VOTE_ROWS)
+            votes = ballot.votes.rows(rows)
+            calls = make_calls(
+                votes, ontology, settings=config.reduce, too_general=general, background=background,
+                max_conflict=config.review.max_conflict, broad=broad[rows], obsolete=obsolete[rows],
+            )  # fmt: skip
+            write_part(votes_to_table(votes, ontology), folder / "votes" / part_name(i))
+            table = append_columns(calls.to_table(), calls.evidence())
+            write_part(append_columns(table, _nowhere(len(calls))), folder / "calls" / part_name(i))
+            progress("reduce votes to calls", min(start + VOTE_ROWS, n_cells), n_cells)
+        join_calls(folder)
+        path = source if isinstance(source, (str, Path)) else None
+        record = {
+            "command": "vote",
+            "began": began, "ended": now(),
+            "versions": versions(),
+            "config": config.model_dump(mode="json"),
+            "ontology": as_dict(ontology.source),
+            "query": {"file": ballot.where, "sha256": sha256(Path(path)) if path else None, "n_cells": n_cells},
+            "labels": {
+                name: [as_dict(row) | {"term": ontology.ids[row.i_term] if row.i_term >= 0 else None} for row in column.rows]
+                for name, column in ballot.columns.items()
+            },
+            "members": [{"name": name, "absent": None} for name in columns],
+            "tier": "none", "alpha": None,
+            "promise": "Labels of other tools: agreement is a share of votes, not a probability of being right, and no"
+            " error rate is promised.",
+            "cpu_seconds": round(cpu_seconds() - started, 2),
+            "peak_memory_mb": peak_memory_mb(),
+        }  # fmt: skip
+        write_json(folder / "run.json", record)
+        run = Run(folder)
+        progress("write tables, queue and figures", 0, 3)
+        _tables(run, ontology, slim)
+        progress("write tables, queue and figures", 1, 3)
+        _queue(run, ontology, background, batches=("all",), markers={})
+        progress("write tables, queue and figures", 2, 3)
+        if h5ad and (hasattr(source, "obs") or str(source).endswith((".h5ad", ".h5mu", ".zarr"))):
+            write_h5ad(run, source)
+        draw_figures(run, ontology)
+        progress("write tables, queue and figures", 3, 3)
+    (folder / "unfinished.json").unlink()
+    return run
+
+
+def _tables(run: Run, ontology: CellOntology, slim: Any) -> None:
+    folder = run.folder / "tables"
+    folder.mkdir(exist_ok=True)
+    for name, level in (("summary", slim), ("terms", None)):
+        table = summarize(run, ontology, level)
+        write_text(folder / f"{name}.tsv", table.to_csv(sep="\t", index=False, lineterminator="\n"))
+
+
+def _queue(
+    run: Run,
+    ontology: CellOntology,
+    background: Background,
+    *,
+    batches: Sequence[str],
+    markers: Mapping[str, Sequence[str]],
+) -> None:
+    queue = build_queue(run, ontology, background, batches=batches, markers=markers)
+    write_text(run.folder / "queue.tsv", queue.to_csv(sep="\t", index=False, lineterminator="\n"))
+
+
+def _nowhere(n: int) -> Any:
+    """Return batch and cluster columns of cells that have neither."""
+    import pyarrow as pa
+
+    zeros = pa.array(np.zeros(n, np.int32))
+    return pa.table({"_batch": zeros, "_cluster": zeros})

@@ -1,0 +1,182 @@
+"""The calls: one row a cell, one schema in every mode, invariants checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celljury.pool import pool_mass
+from celljury.reasons import find_reasons, reason_codes
+from celljury.reduce import Status, reduce_mass, reduce_votes
+from celljury.votes import curie_column
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from celljury.config import ReduceSettings
+    from celljury.ontology.graph import CellOntology
+    from celljury.reasons import Background
+    from celljury.reduce import Reduced
+    from celljury.votes import Votes
+
+STATUS_NAMES = tuple(status.name.lower() for status in Status)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls of some cells.
+
+    Attributes
+    ----------
+    ontology
+        The index behind the numbers.
+    votes
+        What the members said (n_cells).
+    reduced
+        What the reducer made of it; the same rows.
+    reasons
+        Bits of `celljury.reasons.Reason`, int32 (n_cells,).
+    needs_review
+        Whether a curator should see the cell, bool (n_cells,).
+    member_support
+        Each member's probability at or below the called term, float32 (n_cells, n_members), NaN = no call or no vote.
+    tier
+        Which guarantee the error statement has; ``none`` where nothing was calibrated.
+    """
+
+    ontology: CellOntology
+    votes: Votes
+    reduced: Reduced
+    reasons: NDArray[np.int32]
+    needs_review: NDArray[np.bool_]
+    member_support: NDArray[np.float32]
+    tier: str = "none"
+
+    def __len__(self) -> int:
+        return self.votes.n_cells
+
+    def check(self) -> None:
+        """Raise AssertionError where the rows contradict each other: a defect of ours, never of the input."""
+        reduced = self.reduced
+        labelled = reduced.term >= 0
+        assert np.array_equal(labelled, reduced.status != Status.UNRESOLVED), "a label and no label at once"
+        parts = reduced.agreement + reduced.coarser + reduced.conflict
+        assert (parts <= 1 + 1e-3).all(), "agreement, coarser and conflict exceed all votes"
+        assert not labelled[reduced.n_votes == 0].any(), "a call without a vote"
+
+    def to_table(self) -> pa.Table:
+        """Return the columns of ``calls.parquet``."""
+        import pyarrow as pa
+
+        reduced, ontology = self.reduced, self.ontology
+        none = reduced.term < 0
+        masks, code = np.unique(self.reasons, return_inverse=True)
+        reasons = pa.array([reason_codes(int(mask)) for mask in masks], pa.string())
+        labels, label_code = np.unique(reduced.term, return_inverse=True)
+        names = pa.array([ontology.labels[i] if i >= 0 else None for i in labels.tolist()], pa.string())
+        n = len(self)
+        columns: dict[str, Any] = {
+            "cell_id": pa.array(self.votes.cell_ids, pa.string()),
+            "term": curie_column(reduced.term, ontology),
+            "label": pa.DictionaryArray.from_arrays(pa.array(label_code.ravel().astype(np.int32)), names),
+            "status": pa.DictionaryArray.from_arrays(pa.array(reduced.status.astype(np.int32)), pa.array(STATUS_NAMES)),
+            "depth": pa.array(np.where(none, 0, ontology.depth[reduced.term]).astype(np.int32)),
+            "ic": pa.array(np.where(none, 0, ontology.ic[reduced.term]).astype(np.float32)),
+            "top_term": curie_column(reduced.top_term, ontology),
+            "agreement": pa.array(reduced.agreement),
+            "conflict": pa.array(reduced.conflict),
+            "coarser": pa.array(reduced.coarser),
+            "n_votes": pa.array(reduced.n_votes.astype(np.int32)),
+            "n_members": pa.array(np.full(n, len(self.votes.members), np.int32)),
+            "support": pa.array(reduced.support),
+            "runner_up": curie_column(reduced.runner_up, ontology),
+            "p_seen": pa.nulls(n, pa.float32()),
+            "reasons": pa.DictionaryArray.from_arrays(pa.array(code.ravel().astype(np.int32)), reasons),
+            "needs_review": pa.array(self.needs_review),
+            "tier": pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([self.tier])),
+        }
+        for j, name in enumerate(self.votes.members):
+            columns[f"vote_{name}"] = curie_column(self.votes.terms[:, j], ontology)
+            columns[f"support_{name}"] = pa.array(self.member_support[:, j])
+        return pa.table(columns)
+
+    def evidence(self) -> pa.Table:
+        """Return what lies behind the calls, as ontology indices and bits; columns start with ``_`` (see `Reduced`)."""
+        import pyarrow as pa
+
+        columns = {f"_{name}": pa.array(getattr(self.reduced, name)) for name in self.reduced.__slots__}
+        columns["_reasons"] = pa.array(self.reasons)
+        for j, name in enumerate(self.votes.members):
+            columns[f"_vote_{name}"] = pa.array(self.votes.terms[:, j])
+        return pa.table(columns)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the columns of ``calls.parquet`` as a frame indexed by cell name."""
+        return self.to_table().to_pandas().set_index("cell_id")
+
+
+def make_calls(
+    votes: Votes,
+    ontology: CellOntology,
+    *,
+    settings: ReduceSettings,
+    too_general: NDArray[np.bool_],
+    background: Background,
+    max_conflict: float,
+    broad: NDArray[np.bool_],
+    obsolete: NDArray[np.bool_],
+) -> Calls:
+    """Reduce votes and say why.
+
+    Parameters
+    ----------
+    settings
+        The rule; ``on = "mass"`` needs votes that carry probabilities.
+    too_general
+        Terms that are no label, bool (n_terms,).
+    max_conflict
+        A resolved call with a larger share of conflicting votes needs review.
+    broad, obsolete
+        Whether a label behind a cell's votes was mapped that way, bool (n_cells,).
+    """
+    threshold = 1.0 if settings.rule == "lca" else settings.quorum
+    if settings.on == "mass":
+        reduced = reduce_mass(pool_mass(votes), votes.terms, ontology, threshold=threshold, too_general=too_general)
+    else:
+        reduced = reduce_votes(votes.terms, ontology, threshold=threshold, too_general=too_general)
+    reasons = find_reasons(reduced, background, broad=broad, obsolete=obsolete)
+    needs_review = (reduced.status != Status.RESOLVED) | (reduced.conflict > max_conflict)
+    calls = Calls(ontology, votes, reduced, reasons, needs_review, member_support(votes, reduced.term, ontology))
+    calls.check()
+    return calls
+
+
+def member_support(votes: Votes, term: NDArray[np.int32], ontology: CellOntology) -> NDArray[np.float32]:
+    """Return each member's mass at or below the called term, float32 (n_cells, n_members), NaN = no call or no vote.
+
+    Where only top terms are known it is 1 or 0.
+    """
+    support = np.full(votes.terms.shape, np.nan, np.float32)
+    called = np.unique(term[term >= 0])
+    if not len(called):
+        return support
+    place = np.searchsorted(called, np.maximum(term, called[0]))
+    for j in range(len(votes.members)):
+        voted = (votes.terms[:, j] >= 0) & (term >= 0)
+        if votes.mass is None:
+            used, code = np.unique(np.maximum(votes.terms[:, j], 0), return_inverse=True)
+            below = ontology.ancestor_rows(used.astype(np.int32))[:, called]
+            value = below[code.ravel(), place].astype(np.float32)
+        else:
+            matrix = votes.mass[j]
+            used, code = np.unique(matrix.indices, return_inverse=True)
+            below = ontology.ancestor_rows(used.astype(np.int32))[:, called]
+            row = np.repeat(np.arange(len(term)), np.diff(matrix.indptr))
+            kept = matrix.data * below[code.ravel(), place[row]]
+            value = np.bincount(row, weights=kept, minlength=len(term)).astype(np.float32)
+        support[voted, j] = np.minimum(value[voted], 1)
+    return support

@@ -1,0 +1,320 @@
+"""Open h5ad, h5mu, zarr, AnnData or MuData as row blocks of raw counts; refuse what is not counts."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_matrix, issparse
+
+from celljury.errors import BatchError, CellsError, CountsError, InputError, MissingColumnError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+# Rows looked at, spread over the file, to tell counts from normalised values before any work; every row that is read
+# later is checked again.
+ROWS_PROBED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """An opened table of cells: names and annotations in memory, counts read by rows.
+
+    Attributes
+    ----------
+    where
+        The file's path, or ``AnnData``.
+    path
+        The file, or None for an object in memory.
+    obs
+        Annotations of the cells (n_cells rows).
+    cell_ids
+        Unique names (n_cells,).
+    var
+        Annotations of the genes that the counts have (n_genes rows).
+    counts_in
+        Where raw counts were found: ``X``, ``layers['counts']`` or ``raw.X``.
+    matrix
+        What holds the counts: array, sparse matrix, or a dataset on disk.
+    """
+
+    where: str
+    path: Path | None
+    obs: pd.DataFrame
+    cell_ids: NDArray[np.str_]
+    var: pd.DataFrame
+    counts_in: str
+    matrix: Any
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(self.cell_ids)
+
+    def rows(self, start: int, stop: int) -> csr_matrix:
+        """Return raw counts of cells ``start`` to ``stop``, CSR float32 (stop - start, n_genes).
+
+        Raises
+        ------
+        CountsError
+            If a value is negative, missing or not whole.
+        UnreadableFileError
+            If the file ends before the data.
+        """
+        with _reading(self.where):
+            counts = _as_csr(self.matrix[start:stop])
+        if counts.nnz and (problem := _why_not_counts(counts.data)):
+            message = (
+                f"{self.where}: {self.counts_in} looks like raw counts, but rows {start}-{stop - 1} are not: {problem}."
+            )
+            raise CountsError(message)
+        return counts
+
+    def column(self, name: str, *, option: str) -> pd.Series:
+        """Return one column of ``obs``; ``option`` is what names it on the command line."""
+        if name not in self.obs.columns:
+            raise MissingColumnError.for_column(name, where=self.where, have=self.obs.columns, option=option)
+        return self.obs[name]
+
+    def batches(self, name: str | None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """Return the batch of each cell (n_cells,) as an index into the sorted batch names; one batch if ``name`` is None."""
+        if name is None:
+            return np.zeros(self.n_cells, np.int32), ("all",)
+        column = self.column(name, option="--batch")
+        n_missing = int(column.isna().sum())
+        if n_missing:
+            message = (
+                f"{self.where}: obs[{name!r}] is missing for {n_missing:,} of {self.n_cells:,} cells; every cell needs a"
+                " batch (the sample, donor or library it was processed in). Fill the column, or pass another with --batch."
+            )
+            raise BatchError(message)
+        names, codes = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
+        return codes.astype(np.int32), tuple(str(batch) for batch in names)
+
+
+def open_cells(source: Any, *, counts: str = "auto") -> Cells:
+    """Open a file or object and find its raw counts.
+
+    Parameters
+    ----------
+    source
+        Path of an ``.h5ad``, ``.h5mu`` or ``.zarr``; an AnnData; a MuData (its ``rna`` modality is taken).
+    counts
+        ``auto`` looks in ``layers["counts"]``, ``X`` and ``raw.X``, in this order; or name one: ``X``, ``raw.X``,
+        ``layers/NAME``.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file is missing, truncated or of another format.
+    CountsError
+        If no place holds raw counts.
+    CellsError
+        If there are no cells, or cell names are duplicated.
+    """
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        where, group = str(source), _open_file(path)
+        with _reading(where):
+            obs, var, places = _parts_of_group(_rna_of(group, where))
+    else:
+        path, where = None, "AnnData"
+        obs, var, places = _parts_of_object(source)
+    cell_ids = obs.index.astype(str).to_numpy(dtype=str)
+    _check_cell_ids(cell_ids, where)
+    found, matrix, genes = _find_counts(places, where=where, wanted=counts, n_cells=len(cell_ids))
+    return Cells(where, path, obs, cell_ids, var if genes is None else genes, found, matrix)
+
+
+def read_obs(path: Path) -> pd.DataFrame:
+    """Read only the annotations of the cells of a file; no counts are needed."""
+    from anndata.io import read_elem
+
+    group = _open_file(path)
+    with _reading(str(path)):
+        return read_elem(_rna_of(group, str(path))["obs"])
+
+
+def _open_file(path: Path) -> Any:
+    import h5py
+
+    if not path.exists():
+        message = f"{path} does not exist. Check the path, relative to {Path.cwd()}."
+        raise UnreadableFileError(message)
+    if path.is_dir():
+        if not any((path / name).exists() for name in (".zgroup", "zarr.json")):
+            message = f"{path} is a directory and no zarr store. Expected an .h5ad, .h5mu or .zarr; name a file in it."
+            raise UnreadableFileError(message)
+        return _open_zarr(path)
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        message = (
+            f"{path} cannot be read as h5ad ({path.stat().st_size:,} bytes): {error}. The file is truncated or of another"
+            " format; copy or download it again, and check it with: python -c \"import anndata; anndata.read_h5ad('FILE')\"."
+        )
+        raise UnreadableFileError(message) from error
+
+
+def _open_zarr(path: Path) -> Any:
+    import zarr
+
+    for metadata in [*path.rglob(".zarray"), *path.rglob("zarr.json"), path / ".zmetadata"]:
+        if metadata.exists() and '"pickle"' in metadata.read_text(encoding="utf-8", errors="replace"):
+            message = f"{metadata} asks for the pickle codec, which runs code from the file. Write the store again without it."
+            raise UnreadableFileError(message)
+    return zarr.open_group(path, mode="r")
+
+
+def _rna_of(group: Any, where: str) -> Any:
+    if "mod" not in group:
+        return group
+    modalities = list(group["mod"].keys())
+    if "rna" not in modalities:
+        message = f"{where} is a MuData without a modality 'rna'. It has: {', '.join(modalities)}."
+        raise InputError(message)
+    return group["mod"]["rna"]
+
+
+# One place counts may be in: its name, the matrix, and its own genes where they differ from var.
+_Place = tuple[str, Any, "pd.DataFrame | None"]
+
+
+def _parts_of_group(group: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place]]:
+    from anndata.io import read_elem
+
+    if "obs" not in group or "var" not in group:
+        message = "no obs and var in it: not an AnnData file"
+        raise OSError(message)
+    places: list[_Place] = []
+    for name in group["layers"] if "layers" in group else ():
+        places.append((f"layers[{name!r}]", _matrix(group["layers"][name]), None))
+    if "X" in group and _has_shape(group["X"]):
+        places.append(("X", _matrix(group["X"]), None))
+    if "raw" in group and "X" in group["raw"]:
+        places.append(("raw.X", _matrix(group["raw"]["X"]), read_elem(group["raw"]["var"])))
+    return read_elem(group["obs"]), read_elem(group["var"]), places
+
+
+def _has_shape(element: Any) -> bool:
+    return hasattr(element, "shape") or "shape" in element.attrs
+
+
+def _matrix(element: Any) -> Any:
+    from anndata.io import read_elem, sparse_dataset
+
+    encoding = str(element.attrs.get("encoding-type", ""))
+    if encoding == "csr_matrix":
+        return sparse_dataset(element)
+    # Columns first: rows cannot be cut from it without reading all of it, so it is read once.
+    return read_elem(element).tocsr() if encoding == "csc_matrix" else element
+
+
+def _parts_of_object(source: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place]]:
+    if hasattr(source, "mod"):
+        if "rna" not in source.mod:
+            message = f"the MuData has no modality 'rna'. It has: {', '.join(source.mod)}."
+            raise InputError(message)
+        source = source.mod["rna"]
+    if not hasattr(source, "obs") or not hasattr(source, "var"):
+        message = f"expected a path, an AnnData or a MuData, got {type(source).__name__}."
+        raise InputError(message)
+    places: list[_Place] = [(f"layers[{name!r}]", matrix, None) for name, matrix in source.layers.items()]
+    if source.X is not None:
+        places.append(("X", source.X, None))
+    if source.raw is not None:
+        places.append(("raw.X", source.raw.X, source.raw.var))
+    return source.obs, source.var, places
+
+
+def _check_cell_ids(cell_ids: NDArray[np.str_], where: str) -> None:
+    if not len(cell_ids):
+        message = f"{where} has no cells. Check how it was filtered before it was written."
+        raise CellsError(message)
+    names, n_times = np.unique(cell_ids, return_counts=True)
+    if len(names) < len(cell_ids):
+        shown = ", ".join(str(name) for name in names[n_times > 1][:5])
+        message = (
+            f"{where}: {len(cell_ids) - len(names):,} cell names stand more than once (e.g. {shown}); calls could not be"
+            " joined back. Make them unique: adata.obs_names_make_unique()."
+        )
+        raise CellsError(message)
+
+
+def _find_counts(
+    places: Sequence[_Place], *, where: str, wanted: str, n_cells: int
+) -> tuple[str, Any, pd.DataFrame | None]:
+    name_of = {"auto": None, "X": "X", "raw": "raw.X", "raw.X": "raw.X"}
+    if wanted not in name_of and not wanted.startswith("layers/"):
+        message = f"counts = {wanted!r}: expected auto, X, raw.X or layers/NAME."
+        raise InputError(message)
+    name = name_of[wanted] if wanted in name_of else f"layers[{wanted.removeprefix('layers/')!r}]"
+    by_name = {place[0]: place for place in places}
+    order = [name] if name else ["layers['counts']", "X", "raw.X"]
+    seen = []
+    for place in order:
+        if place not in by_name:
+            seen.append(f"  {place}: not there")
+            continue
+        _, matrix, genes = by_name[place]
+        with _reading(where):
+            problem = _why_not_counts(_probe(matrix, n_cells))
+        if problem is None:
+            return place, matrix, genes
+        seen.append(f"  {place}: {problem}")
+    others = [place for place in by_name if place not in order]
+    tail = f" Other layers: {', '.join(others)}; take one with --counts layers/NAME." if others else ""
+    message = (
+        f"{where} has no raw counts (whole numbers, none below zero):\n"
+        + "\n".join(seen)
+        + f"\nEvery member needs raw counts. Keep them in layers['counts'] before normalising.{tail}"
+    )
+    raise CountsError(message)
+
+
+def _probe(matrix: Any, n_cells: int) -> NDArray[Any]:
+    width = ROWS_PROBED // 4
+    starts = np.unique(np.linspace(0, max(n_cells - width, 0), 4).astype(int))
+    return np.concatenate([_as_csr(matrix[start : start + width]).data for start in starts])
+
+
+def _why_not_counts(values: NDArray[Any]) -> str | None:
+    """Say why the stored values are not raw counts; None where they are."""
+    if not len(values) or not values.any():
+        return "all values are zero"
+    if not np.isfinite(values).all():
+        return "some values are missing or infinite"
+    if (lowest := values.min()) < 0:
+        return f"values below zero (lowest {lowest:.4g})"
+    whole = values == np.rint(values)
+    if not whole.all():
+        return f"{100 * (1 - whole.mean()):.0f} % of its values are not whole numbers (e.g. {values[~whole][0]:.4g})"
+    return None
+
+
+def _as_csr(rows: Any) -> csr_matrix:
+    matrix = rows if issparse(rows) else csr_matrix(np.asarray(rows))
+    counts = csr_matrix(matrix, dtype=np.float32, copy=True)
+    counts.sum_duplicates()
+    counts.eliminate_zeros()
+    return counts
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Turn what h5py, zarr and anndata raise on a damaged file into one error."""
+    try:
+        yield
+    except (OSError, KeyError, RuntimeError) as error:
+        if isinstance(error, UnreadableFileError):
+            raise
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"{where} cannot be read: {first}. The file is damaged or no AnnData; copy or download it again."
+        raise UnreadableFileError(message) from error

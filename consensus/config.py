@@ -1,0 +1,166 @@
+"""Every setting of a jury and of a run, in one checked model; unknown keys are refused."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from celljury.errors import ConfigError
+
+DEFAULT_MEMBERS = ("logistic", "celltypist", "symphony", "singler", "scvi_knn", "scanvi")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OntologySettings(_Section):
+    """Which Cell Ontology is used."""
+
+    source: Path | None = Field(None, description="An OBO, OWL or OBO-graph JSON file; none = the release that ships.")
+    release: str | None = Field(None, description="A release date that ships, e.g. 2026-03-26; none = the newest.")
+    extra_terms: Path | None = Field(None, description="TSV of your own terms: id, label, parents, synonyms.")
+
+
+class GeneSettings(_Section):
+    """Which genes members learn from."""
+
+    n_variable: int = Field(4000, ge=50, description="Highly variable genes that members learn from.")
+    min_shared: int = Field(100, ge=10, description="A query sharing fewer of the jury's genes is refused.")
+    low_share: Share = Field(0.5, description="Below this share of the jury's genes every cell carries low_genes.")
+
+
+class TooGeneralSettings(_Section):
+    """Which terms are no label: a call that ends there is unresolved."""
+
+    terms: tuple[str, ...] | None = Field(None, description="Ids of too general terms; none = the list that ships.")
+    max_descendants: int | None = Field(None, ge=1, description="Terms with more descendants are too general.")
+    exceptions: tuple[str, ...] = Field((), description="Ids that are never too general.")
+
+
+class ReduceSettings(_Section):
+    """How votes become a term."""
+
+    rule: Literal["lca", "quorum"] = Field("lca", description="lca: below all votes; quorum: below a share of them.")
+    quorum: float = Field(0.5, ge=0.5, le=1, description="Share of votes that must lie at or below the term.")
+    on: Literal["votes", "mass"] = Field("votes", description="Count top votes, or pool the members' probabilities.")
+
+
+class ReviewSettings(_Section):
+    """Which cells a curator should see."""
+
+    max_conflict: Share = Field(0.25, description="A resolved call with more conflicting votes needs review.")
+    rare_cells: int = Field(10, ge=0, description="A call resting on fewer reference cells carries rare_in_reference.")
+
+
+class Config(_Section):
+    """All settings; the resolved ones stand in ``jury.json`` and ``run.json``."""
+
+    members: Literal["default", "all-required"] | tuple[str, ...] = Field(
+        "default", description="Names of members; all-required = the default ones, and stop where one is absent."
+    )
+    settings: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="[settings.NAME]: a member's own keys."
+    )
+    seed: int = Field(0, ge=0, description="Seeds every random choice.")
+    threads: int = Field(
+        1, ge=1, description="Threads a member may use; results differ in the last bits between counts."
+    )
+    engine: Literal["local", "processes"] = Field(
+        "processes", description="processes: members work in processes of their own kind; local: in this one."
+    )
+    time_limit: float | None = Field(None, gt=0, description="Seconds a member may take for one step; none = no limit.")
+    block_size: int = Field(8192, ge=1, description="Cells read and predicted at once.")
+    sample_per_batch: int = Field(2000, ge=1, description="Query cells per batch that members adapt on.")
+    counts: str = Field("auto", description="Where raw counts are: auto, X, raw.X or layers/NAME.")
+    slim: str = Field("cell_class", description="Level of tables/summary.tsv: a slim's name, depth:N or a file of ids.")
+    embedding: Literal["auto", "umap", "pca"] = Field("auto", description="What the figures are drawn on.")
+    ontology: OntologySettings = OntologySettings()
+    genes: GeneSettings = GeneSettings()
+    too_general: TooGeneralSettings = TooGeneralSettings()
+    reduce: ReduceSettings = ReduceSettings()
+    review: ReviewSettings = ReviewSettings()
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """Names of the members asked for."""
+        return DEFAULT_MEMBERS if isinstance(self.members, str) else self.members
+
+    @property
+    def all_required(self) -> bool:
+        """Whether an absent member stops the run."""
+        return self.members == "all-required"
+
+    @classmethod
+    def read(cls, path: Path | None = None, *, base: Self | None = None, **changes: Any) -> Self:
+        """Read a TOML file (or nothing) and apply ``changes``, given as ``section__key=value``; None changes nothing.
+
+        Keys that neither gives keep the value that ``base`` has, else their default.
+
+        Raises
+        ------
+        ConfigError
+            If the file cannot be read, or a key is unknown or out of range.
+        """
+        where = str(path) if path else "the options"
+        values: dict[str, Any] = {}
+        if path is not None:
+            try:
+                values = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                message = f"config {path} cannot be read as TOML: {error}."
+                raise ConfigError(message) from error
+        if base is not None:
+            values = _merged(base.model_dump(mode="json"), values)
+        for key, value in changes.items():
+            if value is not None:
+                *sections, last = key.split("__")
+                place = values
+                for section in sections:
+                    place = place.setdefault(section, {})
+                place[last] = value
+        return cls.checked(values, where=where)
+
+    @classmethod
+    def checked(cls, values: dict[str, Any], *, where: str) -> Self:
+        """Build from plain values, with an error that names the key, the rule and what was given."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = []
+            for problem in error.errors():
+                key = ".".join(str(part) for part in problem["loc"])
+                section = cls._section(problem["loc"])
+                known = f" Known here: {', '.join(section)}." if problem["type"] == "extra_forbidden" else ""
+                lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r}.{known}")
+            message = f"{where} has {len(lines)} setting(s) that do not fit:\n" + "\n".join(lines)
+            raise ConfigError(message) from error
+
+    @classmethod
+    def _section(cls, loc: tuple[int | str, ...]) -> list[str]:
+        model: Any = cls
+        for part in loc[:-1]:
+            field = model.model_fields.get(part)
+            model = field.annotation if field else model
+        return list(getattr(model, "model_fields", {}))
+
+    def to_toml(self) -> str:
+        """Return the resolved settings as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return ``below`` with the keys of ``above`` laid over it, section by section."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged

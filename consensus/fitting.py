@@ -1,0 +1,158 @@
+"""From an opened, labelled table to fitted members."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+
+from celljury.engine import Bench, keep_logs, member_class, record_answer, save_block
+from celljury.errors import CellsError, MemberError, MemberUnavailableError
+from celljury.genes import GeneTable, gene_names, lead_over_others, select_genes, sum_duplicates
+from celljury.labels import check_enough_types
+from celljury.members.base import Block, Reference
+from celljury.members.normalize import gene_shares, log1p_cp10k
+from celljury.provenance import write_json
+from celljury.votes import MemberRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from celljury.cells import Cells
+    from celljury.config import Config
+    from celljury.labels import MappedColumn
+    from celljury.ontology.graph import CellOntology
+
+    Progress = Callable[[str, int, int], None]
+
+N_MARKERS = 10
+
+
+def check_members(config: Config) -> None:
+    """Refuse unknown members and settings before any work; under all-required also members that cannot be imported."""
+    for name in {*config.member_names, *config.settings}:
+        try:
+            cls = member_class(name)
+            cls(seed=config.seed, threads=config.threads, **config.settings.get(name, {}))
+            if config.all_required:
+                cls.require()
+        except MemberUnavailableError:
+            if config.all_required:
+                raise
+
+
+def prepare_reference(
+    cells: Cells, mapped: MappedColumn, ontology: CellOntology, *, labels: str, batch: str | None, config: Config
+) -> tuple[Reference, GeneTable]:
+    """Read the labelled cells of a reference, sum duplicated genes and keep those that members learn from.
+
+    Raises
+    ------
+    CellsError
+        If no cell has a label, or all have one type.
+    BatchError
+        If a cell has no batch.
+    """
+    kept = mapped.i_term >= 0
+    if not kept.any():
+        message = f"{cells.where}: no cell has a usable label in column {labels!r}."
+        raise CellsError(message)
+    codes, batches = cells.batches(batch)
+    used, label = np.unique(mapped.i_term[kept], return_inverse=True)
+    ids = np.array([ontology.ids[i] for i in used.tolist()])
+    check_enough_types(tuple(ids), column=labels, where=cells.where)
+    by_id = np.argsort(ids)
+    label = np.argsort(by_id)[label].astype(np.int32)
+    names, other = gene_names(cells.var)
+    first, merge = sum_duplicates(names)
+    parts = []
+    for start in range(0, cells.n_cells, config.block_size):
+        stop = min(start + config.block_size, cells.n_cells)
+        parts.append(csr_matrix(cells.rows(start, stop)[kept[start:stop]] @ merge, dtype=np.float32))
+    counts = csr_matrix(vstack(parts, format="csr"))
+    batch_code = codes[kept]
+    chosen = select_genes(
+        log1p_cp10k(counts, share=1.0), batch=batch_code, label=label, n_terms=len(ids), n_genes=config.genes.n_variable
+    )
+    counts = csr_matrix(counts[:, chosen])
+    counts.sort_indices()
+    position = first[chosen]
+    genes = GeneTable(tuple(names[position].tolist()), tuple(other[position].tolist()), gene_shares(counts))
+    block = Block(counts, genes.names, np.ones(len(position), bool), batch_code, batches)
+    return Reference(block, label, tuple(ids[by_id].tolist())), genes
+
+
+def fingerprint(reference: Reference) -> str:
+    """Return a hash of everything that members learn from."""
+    digest = hashlib.sha256()
+    for array in (reference.cells.counts.data, reference.cells.counts.indices, reference.label, reference.cells.batch):
+        digest.update(np.ascontiguousarray(array))
+    digest.update("\n".join((*reference.terms, *reference.cells.genes)).encode())
+    return digest.hexdigest()
+
+
+def fit_members(reference: Reference, folder: Path, config: Config, progress: Progress) -> list[MemberRecord]:
+    """Fit every member that is not yet in ``folder/members`` and return what became of each.
+
+    Raises
+    ------
+    MemberError
+        If no member could be fitted, or one failed and all are required.
+    """
+    done: dict[str, MemberRecord] = {}
+    orders = {}
+    scratch = folder / "scratch"
+    for name in config.member_names:
+        finished = folder / "members" / name / "fitted.json"
+        if finished.is_file():
+            done[name] = MemberRecord(**json.loads(finished.read_text(encoding="utf-8")))
+            continue
+        orders[name] = {
+            "do": "fit", "reference": str(scratch / "reference"), "to": str(folder / "members" / name),
+            "seed": config.seed, "threads": config.threads, "settings": config.settings.get(name, {}),
+        }  # fmt: skip
+    total = len(config.member_names)
+    if orders:
+        save_block(scratch / "reference", reference.cells, label=reference.label, terms=reference.terms)
+    progress("fit members", len(done), total)
+    with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
+        for name, answer in bench.run(orders):
+            done[name] = record_answer(name, answer, "fit", MemberRecord(name), required=config.all_required)
+            if answer["ok"]:
+                write_json(folder / "members" / name / "fitted.json", done[name].as_dict())
+            progress("fit members", len(done), total)
+    keep_logs(scratch, folder)
+    records = [done[name] for name in config.member_names]
+    if all(record.absent for record in records):
+        reasons = "\n".join(f"  {record.name}: {record.absent}" for record in records)
+        message = f"no member could be fitted:\n{reasons}"
+        raise MemberError(message)
+    return records
+
+
+def term_rows(reference: Reference, mapped: MappedColumn, ontology: CellOntology) -> list[dict[str, Any]]:
+    """Return one row a reference term: cells, batches, and how its label was mapped."""
+    n_cells = np.bincount(reference.label, minlength=len(reference.terms))
+    pairs = np.unique(np.stack([reference.label, reference.cells.batch]), axis=1)
+    n_batches = np.bincount(pairs[0], minlength=len(reference.terms))
+    how = {ontology.ids[row.i_term]: row for row in mapped.rows if row.i_term >= 0}
+    return [
+        {
+            "term": term, "label": ontology.labels[ontology.index(term)], "n_cells": int(n), "n_batches": int(b),
+            "broad": how[term].predicate == "broad", "obsolete": how[term].how == "replaced_id",
+        }
+        for term, n, b in zip(reference.terms, n_cells.tolist(), n_batches.tolist(), strict=True)
+    ]  # fmt: skip
+
+
+def marker_genes(reference: Reference) -> dict[str, list[str]]:
+    """Return per term the genes that stand out most against all other reference cells, best first."""
+    normalized = log1p_cp10k(reference.cells.counts, share=1.0)
+    lead = lead_over_others(normalized, label=reference.label, n_terms=len(reference.terms))
+    best = np.argsort(-lead, axis=1, kind="stable")[:, :N_MARKERS]
+    names = np.array(reference.cells.genes)
+    return {term: names[row].tolist() for term, row in zip(reference.terms, best, strict=True)}

@@ -1,0 +1,361 @@
+"""A fitted ensemble: fit once on a reference, annotate any number of queries without training it again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from celljury.cells import open_cells
+from celljury.config import Config
+from celljury.errors import JuryVersionError, UnreadableFileError
+from celljury.fitting import check_members, fingerprint, fit_members, marker_genes, prepare_reference, term_rows
+from celljury.genes import GeneTable
+from celljury.labels import map_column
+from celljury.members.arrays import load_arrays, save_arrays
+from celljury.ontology.cache import read_index, write_index
+from celljury.ontology.load import load_ontology
+from celljury.ontology.mapping import read_sssom
+from celljury.provenance import (
+    as_dict,
+    cpu_seconds,
+    log_to,
+    make_folder,
+    now,
+    peak_memory_mb,
+    sha256,
+    versions,
+    write_json,
+)  # fmt: skip
+from celljury.query import Query
+from celljury.reasons import Background
+from celljury.run import Run
+from celljury.space import Space
+from celljury.votes import MemberRecord
+from celljury.voting import collect_votes, write_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from celljury.ontology.graph import CellOntology
+
+    Progress = Callable[[str, int, int], None]
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # of the jury folder; another one is refused
+N_MARKERS = 10
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Jury:
+    """A fitted ensemble in a folder.
+
+    Attributes
+    ----------
+    folder
+        Holds ``jury.json``, the ontology, genes, members and the card.
+    """
+
+    folder: Path
+
+    # Making and keeping ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(
+        cls,
+        reference: Any,
+        *,
+        labels: str,
+        batch: str | None = None,
+        donor: str | None = None,
+        out: Path | str | None = None,
+        label_map: Path | str | None = None,
+        on_unmapped: Literal["stop", "abstain"] = "stop",
+        config: Config | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: Progress = _silent,
+    ) -> Jury:
+        """Train the members on a labelled reference.
+
+        Parameters
+        ----------
+        reference
+            Path of an h5ad, h5mu or zarr; AnnData; MuData. Raw counts are needed.
+        labels
+            Column of ``obs`` with Cell Ontology ids or labels.
+        batch, donor
+            Columns of ``obs``; donors are recorded on the card.
+        out
+            Folder of the jury; a temporary one if None (`save` keeps it).
+        label_map
+            SSSOM table for labels that are no names of the ontology.
+        on_unmapped
+            ``abstain`` leaves cells whose label maps to nothing out of the reference.
+        resume
+            Go on with an interrupted fit in ``out``: members that were finished are not fitted again.
+        progress
+            Called with (step, done, total).
+
+        Raises
+        ------
+        CelljuryError
+            One of its children, where the input is at fault; MemberError where no member could be fitted.
+        """
+        config = config or Config()
+        check_members(config)
+        folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-jury-"))
+        if out:
+            make_folder(folder, owned="jury.json", overwrite=overwrite)
+        started = cpu_seconds()
+        progress("read the reference", 0, 1)
+        ontology = load_ontology(
+            config.ontology.source, release=config.ontology.release, extra=config.ontology.extra_terms
+        )
+        cells = open_cells(reference, counts=config.counts)
+        mapping = read_sssom(Path(label_map), ontology) if label_map else None
+        column = cells.column(labels, option="--labels")
+        mapped = map_column(column, ontology, where=cells.where, label_map=mapping, on_unmapped=on_unmapped)
+        prepared, genes = prepare_reference(cells, mapped, ontology, labels=labels, batch=batch, config=config)
+        key = {"format": FORMAT, "config": config.model_dump(mode="json"), "labels": labels, "batch": batch,
+               "reference": fingerprint(prepared), "versions": versions()}  # fmt: skip
+        unfinished = folder / "unfinished.json"
+        if not (resume and unfinished.is_file() and json.loads(unfinished.read_text(encoding="utf-8")) == key):
+            shutil.rmtree(folder / "members", ignore_errors=True)
+        write_json(unfinished, key)
+        with log_to(folder / "log.jsonl"):
+            progress("read the reference", 1, 1)
+            records = fit_members(prepared, folder, config, progress)
+            write_index(ontology, folder / "ontology.npz")
+            Space.fit(prepared, share=genes.share, seed=config.seed).save(folder / "space.npz")
+            save_arrays(folder / "genes.npz", share=genes.share)
+        about = {
+            "format": FORMAT,
+            "made": now(),
+            "versions": versions(),
+            "config": config.model_dump(mode="json"),
+            "ontology": as_dict(ontology.source),
+            "reference": {
+                "file": cells.where,
+                "sha256": sha256(cells.path) if cells.path else None,
+                "counts_in": cells.counts_in,
+                "labels": labels, "batch": batch, "donor": donor,
+                "n_cells": prepared.cells.n_cells, "n_unlabelled": int(mapped.n_unlabelled),
+                "batches": prepared.cells.batches,
+                "n_donors": int(cells.column(donor, option="--donor").nunique()) if donor else None,
+            },
+            "genes": {"names": genes.names, "other": genes.other},
+            "terms": term_rows(prepared, mapped, ontology),
+            "labels": [as_dict(row) | {"term": ontology.ids[row.i_term] if row.i_term >= 0 else None} for row in mapped.rows],
+            "members": [record.as_dict() for record in records],
+            "markers": marker_genes(prepared),
+            "calibration": None,
+            "cpu_seconds": round(cpu_seconds() - started, 2),
+            "peak_memory_mb": peak_memory_mb(),
+        }  # fmt: skip
+        card = {
+            name: about[name] for name in ("made", "versions", "ontology", "reference", "terms", "labels", "members")
+        }
+        write_json(
+            folder / "card.json", card | {"tier": "none", "promise": "No calibration: no error rate is promised."}
+        )
+        write_json(folder / "jury.json", about)
+        unfinished.unlink()
+        return cls(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Jury:
+        """Open a jury; no file of it can run code.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the folder holds no finished jury.
+        JuryVersionError
+            If it was written in another format.
+        """
+        folder = Path(folder)
+        path = folder / "jury.json"
+        if not path.is_file():
+            why = (
+                "its fit was interrupted; run it again with --resume"
+                if (folder / "unfinished.json").exists()
+                else ("expected a folder made by celljury fit")
+            )
+            message = f"{folder} holds no jury (no jury.json): {why}."
+            raise UnreadableFileError(message)
+        jury = cls(folder)
+        try:
+            found = jury.about.get("format")
+            made_by = jury.about.get("versions", {}).get("celljury", "an unknown version")
+        except (ValueError, AttributeError) as error:
+            message = f"{path} cannot be read: {error}. The jury is damaged; fit it again."
+            raise UnreadableFileError(message) from error
+        if found != FORMAT:
+            message = (
+                f"{folder} was written by celljury {made_by} in jury format {found!r}; this version reads format {FORMAT}."
+                " Fit the jury again with this version, or install the one that wrote it."
+            )
+            raise JuryVersionError(message)
+        return jury
+
+    def save(self, folder: Path | str) -> Jury:
+        """Copy the jury to a folder and return the one there."""
+        folder = Path(folder)
+        make_folder(folder, owned="jury.json")
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Jury(folder)
+
+    # What it knows --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What ``jury.json`` says."""
+        found: dict[str, Any] = json.loads((self.folder / "jury.json").read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings it was fitted with."""
+        return Config.checked(self.about["config"], where=str(self.folder / "jury.json"))
+
+    @cached_property
+    def ontology(self) -> CellOntology:
+        """The ontology release it was fitted with; a jury never changes its ontology."""
+        return read_index(self.folder / "ontology.npz")
+
+    @cached_property
+    def genes(self) -> GeneTable:
+        """The genes that its members learned from."""
+        share = load_arrays(self.folder / "genes.npz")["share"].astype(np.float64)
+        return GeneTable(tuple(self.about["genes"]["names"]), tuple(self.about["genes"]["other"]), share)
+
+    @property
+    def members(self) -> dict[str, MemberRecord]:
+        """All members asked for, absent ones included."""
+        return {row["name"]: MemberRecord(**row) for row in self.about["members"]}
+
+    def n_reference(self) -> NDArray[np.int64]:
+        """Return the reference cells at or below each term of the ontology, int64 (n_terms,)."""
+        rows = self.about["terms"]
+        above = self.ontology.ancestor_rows(self.ontology.indices([row["term"] for row in rows]))
+        n_cells = np.array([row["n_cells"] for row in rows], np.int64)
+        return np.asarray(n_cells @ above.astype(np.int64), np.int64)
+
+    def background(self, record: dict[str, Any], config: Config) -> Background:
+        """Return what reasons need to know of a run; ``record`` is what ``run.json`` says of its genes and members."""
+        return Background(
+            members=tuple(member["name"] for member in record["members"]),
+            absent={member["name"]: member["absent"] for member in record["members"] if member["absent"]},
+            n_reference=self.n_reference(),
+            rare_cells=config.review.rare_cells,
+            n_shared=record["genes"]["n_shared"],
+            n_genes=record["genes"]["n_reference"],
+            low_share=config.genes.low_share,
+        )
+
+    # Annotating -----------------------------------------------------------------------------------------------------
+
+    def annotate(
+        self,
+        query: Any,
+        *,
+        batch: str | None = None,
+        out: Path | str | None = None,
+        config: Config | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: Progress = _silent,
+    ) -> Run:
+        """Let the members vote on a query and reduce their votes to calls.
+
+        Parameters
+        ----------
+        query
+            Path of an h5ad, h5mu or zarr; AnnData; MuData. Never changed.
+        batch
+            Column of ``obs`` with the query's batches; one batch if None.
+        out
+            Folder of the run; a temporary one if None.
+        config
+            Settings of this run; those of the jury if None. What members learned with stays the jury's.
+        resume
+            Go on with an interrupted run in ``out`` at the first missing part.
+
+        Returns
+        -------
+        The run: ``votes/``, ``calls/``, ``calls.parquet`` and ``run.json``.
+        """
+        config = config or self.config
+        folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-run-"))
+        if out:
+            make_folder(folder, owned="run.json", overwrite=overwrite)
+        started, began = cpu_seconds(), now()
+        cells = open_cells(query, counts=config.counts)
+        view = Query.of(
+            cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size
+        )
+        hashed = sha256(cells.path) if cells.path else None
+        key = {"jury": sha256(self.folder / "jury.json"), "query": hashed, "n_cells": cells.n_cells, "batch": batch,
+               "block_size": config.block_size, "sample": config.sample_per_batch}  # fmt: skip
+        unfinished = folder / "unfinished.json"
+        same = unfinished.is_file() and json.loads(unfinished.read_text(encoding="utf-8")) == key
+        if not (resume and same):
+            for part in ("votes", "calls", "adapted"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+        write_json(unfinished, key)
+        with log_to(folder / "log.jsonl"):
+            log.info("%s: %s", cells.where, view.alignment.report.sentence())
+            records = collect_votes(
+                self.folder, self.members, view, folder, ontology=self.ontology, config=config, progress=progress
+            )
+            report = view.alignment.report
+            record = {
+                "genes": as_dict(report) | {"sentence": report.sentence()},
+                "members": [member.as_dict() for member in records.values()],
+            }
+            flagged = {
+                kind: [row["term"] for row in self.about["terms"] if row[kind]] for kind in ("broad", "obsolete")
+            }
+            write_calls(
+                folder, self.background(record, config), ontology=self.ontology, flagged=flagged, config=config,
+                progress=progress,
+            )  # fmt: skip
+        write_json(
+            folder / "run.json",
+            {
+                "command": "annotate",
+                "began": began, "ended": now(),
+                "versions": versions(),
+                "config": config.model_dump(mode="json"),
+                "ontology": self.about["ontology"],
+                "jury": {"folder": str(self.folder), "sha256": key["jury"], "made": self.about["made"]},
+                "query": {
+                    "file": cells.where, "sha256": hashed, "n_cells": cells.n_cells, "counts_in": cells.counts_in,
+                    "batch": batch, "batches": view.batches,
+                },
+                **record,
+                "tier": "none", "alpha": None,
+                "promise": "Not calibrated: agreement is a share of votes, not a probability of being right, and no error rate"
+                " is promised. Whether a cell belongs to the reference at all was not tested in this run.",
+                "cpu_seconds": round(cpu_seconds() - started, 2),
+                "peak_memory_mb": peak_memory_mb(),
+            },
+        )  # fmt: skip
+        unfinished.unlink()
+        shutil.rmtree(folder / "adapted", ignore_errors=True)
+        return Run(folder)

@@ -1,0 +1,142 @@
+"""Versions, hashes, timings and memory: what it takes to say how a result was made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import resource
+import shutil
+import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celljury import __version__
+from celljury.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECORDED = (
+    "anndata", "cellxgene-ontology-guide", "celltypist", "harmonypy", "numpy", "pandas", "pronto", "pyarrow", "scanpy",
+    "scikit-learn", "scipy", "scvi-tools", "singler", "symphonypy", "torch",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of celljury, Python and every library that can change a call."""
+    found = {"celljury": __version__, "python": platform.python_version(), "platform": sys.platform}
+    for name in RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, one level deep."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def now() -> str:
+    """Return the time as ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, or of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def peak_memory_mb() -> dict[str, float]:
+    """Return the highest resident memory so far, of this process and of its largest finished worker, in MB."""
+    unit = 1024 if sys.platform != "darwin" else 1024 * 1024
+    return {
+        "main": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
+        "largest_worker": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit, 1),
+    }
+
+
+def cpu_seconds() -> float:
+    """Return processor time used so far by this process and its finished workers, in seconds."""
+    return sum(os.times()[:4])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its name and rename it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside its name and rename it."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def make_folder(path: Path, *, owned: str, overwrite: bool = False) -> None:
+    """Make an output folder; one that already holds ``owned`` (a finished result) is only replaced on request.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written, is in the way, or holds a result and ``overwrite`` is False.
+    """
+    if (path / owned).exists() and not overwrite:
+        raise OutputError.for_path(path, f"it already holds a finished result ({owned}); --overwrite replaces it")
+    if path.exists() and not path.is_dir():
+        raise OutputError.for_path(path, "it is a file, a folder is needed")
+    if path.is_dir() and any(path.iterdir()) and not _is_ours(path, owned):
+        raise OutputError.for_path(path, "the folder holds files that are not celljury's")
+    try:
+        if path.is_dir() and overwrite:
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".write-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError.for_path(path, error.strerror or str(error)) from error
+
+
+def _is_ours(path: Path, owned: str) -> bool:
+    return (path / owned).exists() or (path / "unfinished.json").exists()
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Write celljury's log messages as JSON lines while the block runs."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(_JsonLines())
+    logger = logging.getLogger("celljury")
+    before = logger.level
+    logger.setLevel(min(before or logging.INFO, logging.INFO))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        handler.close()
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {"time": now(), "level": record.levelname.lower(), "from": record.name, "text": record.getMessage()}
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)

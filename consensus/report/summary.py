@@ -1,0 +1,57 @@
+"""Tables of a run: cells per term, rolled up to an ontology level; every cell is counted once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from celljury.ontology.graph import CellOntology
+    from celljury.ontology.slims import Slim
+    from celljury.run import Run
+
+OTHER, UNRESOLVED = "(other: no term of this level above it)", "(unresolved)"
+_MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "n_resolved", "n_backed_off", "n_unresolved",
+             "n_unseen", "n_review", "review_share"]  # fmt: skip
+
+
+def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFrame:
+    """Return cells per term: at the level of a slim, or per called term if ``slim`` is None.
+
+    Columns: ``level``, ``term``, ``label``, then counts and means. Cells without a call are the row ``(unresolved)``;
+    calls with no slim term above them are the row ``(other)``; neither is dropped.
+
+    Raises
+    ------
+    AssertionError
+        If the rows do not add up to the run's cells.
+    """
+    wanted = ["term", "depth", "agreement", "status", "needs_review"]
+    calls = pd.read_parquet(run.calls_path, columns=wanted)
+    coded = calls["term"].astype("category")
+    index = ontology.indices([str(term) for term in coded.cat.categories])
+    place = np.append(index if slim is None else slim.rollup[index], -2)[coded.cat.codes]
+    # -1 = other, -2 = unresolved.
+    grouped = calls.assign(place=place).groupby("place", sort=False)
+    status = pd.crosstab(place, calls["status"].astype(str))
+    rows = pd.DataFrame(
+        {
+            "n_cells": grouped.size(),
+            "mean_depth": grouped["depth"].mean().round(3),
+            "mean_agreement": grouped["agreement"].mean().round(4),
+            "n_review": grouped["needs_review"].sum(),
+        }
+    )
+    for name in ("resolved", "backed_off", "unresolved", "unseen"):
+        rows[f"n_{name}"] = status[name] if name in status else 0
+    rows["fraction"] = (rows["n_cells"] / max(len(calls), 1)).round(6)
+    rows["review_share"] = (rows["n_review"] / rows["n_cells"]).round(4)
+    rows["level"] = "term" if slim is None else slim.name
+    rows["term"] = [ontology.ids[i] if i >= 0 else "" for i in rows.index]
+    rows["label"] = [ontology.labels[i] if i >= 0 else OTHER if i == -1 else UNRESOLVED for i in rows.index]
+    assert rows["n_cells"].sum() == len(calls), "rows do not add up to the cells"
+    rows = rows.sort_values(["n_cells", "label"], ascending=[False, True])
+    rows = pd.concat([rows[rows.index >= 0], rows[rows.index < 0]])
+    return rows[["level", "term", "label", *_MEASURES]].reset_index(drop=True)

@@ -1,0 +1,162 @@
+"""The review queue: cells that need a curator, grouped by the same evidence, the most useful group first."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from celljury.reasons import reason_codes, sentences
+from celljury.reduce import Reduced, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from celljury.ontology.graph import CellOntology
+    from celljury.reasons import Background
+    from celljury.run import Run
+
+N_EXAMPLES = 5
+N_MARKERS = 5
+
+
+def build_queue(
+    run: Run,
+    ontology: CellOntology,
+    background: Background,
+    *,
+    batches: Sequence[str],
+    markers: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
+    """Return the review items of a run, the most useful first; the columns of ``queue.tsv``.
+
+    An item is a group of cells with the same votes, call, status and cluster. Every cell that needs review is in
+    exactly one. Rank: cells x disagreement x (1 + levels lost), where disagreement is the share of votes outside the
+    largest camp and levels lost those between the top vote and the call.
+
+    Parameters
+    ----------
+    batches
+        Names behind the batch numbers.
+    markers
+        Marker genes of reference terms, by term id.
+    """
+    votes = [f"_vote_{name}" for name in background.members]
+    fields = [f"_{name}" for name in Reduced.__slots__]
+    wanted = ["cell_id", "needs_review", *fields, "_reasons", *votes, "_cluster", "_batch"]
+    frames = [part.filter(part["needs_review"]).to_pandas() for part in run.parts("calls", columns=wanted)]
+    cells = pd.concat(frames, ignore_index=True)
+    if cells.empty:
+        return pd.DataFrame(columns=_COLUMNS)
+    key = [*votes, "_term", "_status", "_cluster"]
+    item = cells.groupby(key, sort=False).ngroup().to_numpy()
+    order = np.lexsort((cells["cell_id"].to_numpy(dtype=str), item))
+    first = order[np.flatnonzero(np.diff(item[order], prepend=-1))]
+    head = cells.iloc[first].reset_index(drop=True)
+    n_cells = np.bincount(item)
+    reduced = Reduced(*(head[name].to_numpy() for name in fields))
+    lost = levels_lost(reduced, ontology)
+    outside = np.where(reduced.n_votes > 0, 1 - reduced.size_a, 1.0)
+    # Float noise must not order items: equal items are ordered by their ids below.
+    rank = np.round(n_cells * np.maximum(outside, 0.01) * (1 + lost), 6)
+    patterns = head[votes].to_numpy(np.int32)
+    ids = [_item_id(row) for row in head[key].to_numpy()]
+    said = _Said(reduced, patterns, head["_reasons"].to_numpy(), background, ontology)
+    examples = (
+        pd.Series(cells["cell_id"].to_numpy()[order])
+        .groupby(item[order])
+        .apply(lambda x: ";".join(x.iloc[:N_EXAMPLES]))
+    )
+    queue = pd.DataFrame(
+        {
+            "item_id": ids,
+            "n_cells": n_cells,
+            "samples": _samples(item, cells["_batch"].to_numpy(), batches),
+            "term": [ontology.ids[t] if t >= 0 else "" for t in reduced.term.tolist()],
+            "label": [ontology.labels[t] if t >= 0 else "" for t in reduced.term.tolist()],
+            "status": [Status(s).name.lower() for s in reduced.status.tolist()],
+            "depth": np.where(reduced.term >= 0, ontology.depth[reduced.term], 0),
+            "agreement": reduced.agreement.round(4),
+            "reasons": [reason_codes(int(mask)) for mask in head["_reasons"]],
+            "sentence": said.all(),
+            "votes": said.votes(),
+            "candidates": said.candidates(),
+            "markers": said.markers(markers or {}),
+            "example_cells": examples.to_numpy(),
+        },
+        columns=_COLUMNS,
+    )
+    assert queue["n_cells"].sum() == len(cells), "a cell that needs review is outside every item"
+    return queue.iloc[np.lexsort((queue["item_id"], -rank))].reset_index(drop=True)
+
+
+_COLUMNS = [
+    "item_id", "n_cells", "samples", "term", "label", "status", "depth", "agreement", "reasons", "sentence", "votes",
+    "candidates", "markers", "example_cells",
+]  # fmt: skip
+
+
+def levels_lost(reduced: Reduced, ontology: CellOntology) -> NDArray[np.int32]:
+    """Return the levels between the top vote and the call, int32 (n,): 0 where the call is as deep, all where there is none."""
+    deep = np.where(reduced.top_term >= 0, ontology.depth[reduced.top_term], 0)
+    called = np.where(reduced.term >= 0, ontology.depth[reduced.term], 0)
+    return np.maximum(deep - called, 0).astype(np.int32)
+
+
+def _item_id(evidence: NDArray[np.generic]) -> str:
+    # A hash of the evidence: a new run re-opens only what changed.
+    return hashlib.sha256(",".join(str(int(value)) for value in evidence).encode()).hexdigest()[:12]
+
+
+def _samples(item: NDArray[np.int64], batch: NDArray[np.int32], batches: Sequence[str]) -> list[str]:
+    pairs, n_cells = np.unique(np.stack([item, batch]), axis=1, return_counts=True)
+    texts: list[list[str]] = [[] for _ in range(int(item.max()) + 1)]
+    for i, b, n in zip(*pairs.tolist(), n_cells.tolist(), strict=True):
+        texts[i].append(f"{batches[b]}={n}")
+    return [";".join(text) for text in texts]
+
+
+class _Said:
+    """Texts of items; those of items with the same votes and reasons are made once."""
+
+    def __init__(
+        self, reduced: Reduced, patterns: NDArray[np.int32], masks: NDArray[np.int32], background: Background,
+        ontology: CellOntology,
+    ) -> None:  # fmt: skip
+        self.reduced, self.patterns, self.masks = reduced, patterns, masks
+        self.background, self.ontology = background, ontology
+
+    def all(self) -> list[str]:
+        made: dict[bytes, str] = {}
+        texts = []
+        for i, (row, mask) in enumerate(zip(self.patterns, self.masks.tolist(), strict=True)):
+            key = row.tobytes() + mask.to_bytes(4, "little")
+            if key not in made:
+                made[key] = " ".join(sentences(mask, self.reduced, i, row, self.background, self.ontology))
+            texts.append(made[key])
+        return texts
+
+    def votes(self) -> list[str]:
+        names, ids = self.background.members, self.ontology.ids
+        return [
+            ";".join(f"{name}={ids[t]}" for name, t in zip(names, row, strict=True) if t >= 0)
+            for row in self.patterns.tolist()
+        ]
+
+    def _camps(self) -> list[list[int]]:
+        pairs = zip(self.reduced.camp_a.tolist(), self.reduced.camp_b.tolist(), strict=True)
+        return [[term for term in pair if term >= 0] for pair in pairs]
+
+    def candidates(self) -> list[str]:
+        return [";".join(self.ontology.ids[term] for term in camps) for camps in self._camps()]
+
+    def markers(self, markers: Mapping[str, Sequence[str]]) -> list[str]:
+        def text(term: int) -> str:
+            genes = markers.get(self.ontology.ids[term], ())
+            return f"{self.ontology.ids[term]}:{','.join(genes[:N_MARKERS])}" if genes else ""
+
+        return [";".join(filter(None, map(text, camps))) for camps in self._camps()]

@@ -1,0 +1,97 @@
+"""A run's folder: where its parts are, and how they are read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celljury.errors import UnreadableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Open a run; raises UnreadableFileError where the folder holds none."""
+        if not (folder / "run.json").is_file():
+            message = (
+                f"{folder} holds no finished run (no run.json). Make one with: celljury annotate or celljury vote."
+            )
+            raise UnreadableFileError(message)
+        return cls(folder)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says."""
+        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def calls(self) -> pd.DataFrame:
+        """All calls, indexed by cell name; the columns of ``calls.parquet``."""
+        import pandas as pd
+
+        return pd.read_parquet(self.calls_path).set_index("cell_id")
+
+    @property
+    def calls_path(self) -> Path:
+        """The file with one row a cell."""
+        return self.folder / "calls.parquet"
+
+    def parts(self, kind: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the parts under ``votes/`` or ``calls/`` in the order of the cells."""
+        import pyarrow.parquet as pq
+
+        for path in sorted((self.folder / kind).glob("part-*.parquet")):
+            yield pq.read_table(path, columns=columns)
+
+
+def part_name(i_block: int) -> str:
+    """Return the file name of a block's part."""
+    return f"part-{i_block:05d}.parquet"
+
+
+def write_part(table: pa.Table, path: Path) -> None:
+    """Write a parquet part beside its name and rename it."""
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, compression="zstd")
+    partial.replace(path)
+
+
+def join_calls(folder: Path) -> None:
+    """Join the parts under ``calls/`` into ``calls.parquet``, a part at a time, without their evidence columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    to = folder / "calls.parquet"
+    partial = to.with_name(to.name + ".partial")
+    parts = sorted((folder / "calls").glob("part-*.parquet"))
+    found = pq.read_schema(parts[0])
+    schema = pa.schema([column for column in found if not column.name.startswith("_")])
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(pq.read_table(part, columns=schema.names).cast(schema))
+    partial.replace(to)
+
+
+def append_columns(table: pa.Table, columns: pa.Table) -> pa.Table:
+    """Return the table with further columns at its right."""
+    for name in columns.column_names:
+        table = table.append_column(name, columns[name])
+    return table

@@ -1,0 +1,173 @@
+"""From an opened query to votes, block by block, and from votes to calls."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celljury.calls import make_calls
+from celljury.engine import Bench, keep_logs, read_votes, record_answer, save_block
+from celljury.errors import MemberError
+from celljury.ontology.general import too_general
+from celljury.provenance import write_json
+from celljury.run import Run, append_columns, join_calls, part_name, write_part
+from celljury.space import Space
+from celljury.votes import MemberRecord, votes_from_table, votes_of_members, votes_to_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from celljury.config import Config
+    from celljury.ontology.graph import CellOntology
+    from celljury.query import Query
+    from celljury.reasons import Background
+
+    Progress = Callable[[str, int, int], None]
+
+
+def collect_votes(
+    home: Path,
+    fitted: dict[str, MemberRecord],
+    view: Query,
+    folder: Path,
+    *,
+    ontology: CellOntology,
+    config: Config,
+    progress: Progress,
+) -> dict[str, MemberRecord]:
+    """Adapt members, let them vote block by block into ``votes/``, and return what became of each.
+
+    Parameters
+    ----------
+    home
+        The jury's folder.
+    fitted
+        Its members' records.
+    view
+        The opened query.
+    folder
+        The run's folder. Parts that it already holds are not made again.
+
+    Raises
+    ------
+    MemberError
+        If no member could vote, or one failed and all are required.
+    """
+    # What fitting cost stands in the jury; here the clocks start anew.
+    records = {name: replace(record, seconds={}, cpu_seconds={}) for name, record in fitted.items()}
+    scratch, adapted = folder / "scratch", folder / "adapted"
+    adapted.mkdir(exist_ok=True)
+    for path in adapted.glob("*.absent.json"):
+        record = MemberRecord(**json.loads(path.read_text(encoding="utf-8")))
+        records[record.name] = record
+    space = Space.load(home / "space.npz")
+    with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
+
+        def ask(step: str, orders: dict[str, dict[str, Any]], *, shown: str = "") -> dict[str, dict[str, Any]]:
+            answers = {}
+            for name, answer in bench.run(orders):
+                records[name] = record_answer(name, answer, step, records[name], required=config.all_required)
+                answers[name] = answer
+                if not answer["ok"]:  # who failed once stays out of the whole run, also after it is resumed
+                    write_json(adapted / f"{name}.absent.json", records[name].as_dict())
+                if shown:
+                    progress(shown, len(answers), len(orders))
+            return answers
+
+        sample = view.sample(per_batch=config.sample_per_batch)
+        space = space.for_query(sample, seed=config.seed)
+        homes = {
+            name: adapted / name if (adapted / name / "done.json").is_file() else home / "members" / name
+            for name, record in records.items()
+            if not record.absent
+        }
+        loaded = ask("load", {name: {"do": "load", "folder": str(home)} for name, home in homes.items()})
+        columns = {name: ontology.indices(a["terms"]) for name, a in loaded.items() if a["ok"]}
+        fresh = [name for name in columns if homes[name].parent != adapted]
+        if fresh:
+            save_block(scratch / "sample", sample)
+            order = {"do": "adapt", "sample": str(scratch / "sample")}
+            answers = ask(
+                "adapt", {n: order | {"to": str(adapted / n)} for n in fresh}, shown="adapt members to the query"
+            )
+            for name, answer in answers.items():
+                if answer["ok"]:
+                    write_json(adapted / name / "done.json", {})
+        for i_block in range(view.n_blocks):
+            part = folder / "votes" / part_name(i_block)
+            progress("vote", i_block, view.n_blocks)
+            if part.exists():
+                continue
+            block = view.block(i_block)
+            save_block(scratch / f"block-{i_block}", block)
+            present = [name for name, record in records.items() if not record.absent]
+            orders = {
+                n: {"do": "predict", "block": str(scratch / f"block-{i_block}"), "to": str(scratch / f"{n}.npz")}
+                for n in present
+            }
+            answers = ask("predict", orders)
+            found = {n: (read_votes(scratch / f"{n}.npz"), columns[n]) for n, a in answers.items() if a["ok"]}
+            cell_ids = view.cells.cell_ids[view.span(i_block)]
+            votes = votes_of_members(cell_ids, tuple(records), found, n_terms=len(ontology))
+            table = votes_to_table(votes, ontology)
+            points = space.project(block)
+            write_part(append_columns(table, _placed(points, space.cluster(points), block.batch)), part)
+            shutil.rmtree(scratch / f"block-{i_block}")
+        progress("vote", view.n_blocks, view.n_blocks)
+    keep_logs(scratch, folder)
+    if all(record.absent for record in records.values()):
+        reasons = "\n".join(f"  {record.name}: {record.absent}" for record in records.values())
+        message = f"no member could vote:\n{reasons}"
+        raise MemberError(message)
+    return records
+
+
+def _placed(points: Any, cluster: Any, batch: Any) -> Any:
+    """Return where cells lie as an arrow table: batch, cluster and coordinates."""
+    import pyarrow as pa
+
+    coordinates = pa.FixedSizeListArray.from_arrays(pa.array(points.ravel()), points.shape[1])
+    return pa.table({"_batch": pa.array(batch), "_cluster": pa.array(cluster), "_space": coordinates})
+
+
+def write_calls(
+    folder: Path,
+    background: Background,
+    *,
+    ontology: CellOntology,
+    flagged: dict[str, list[str]],
+    config: Config,
+    progress: Progress,
+) -> None:
+    """Second pass over the parts: who failed on any block is silenced on all, then votes become calls.
+
+    ``flagged`` lists the reference's terms whose labels were mapped ``broad`` or through an ``obsolete`` id.
+    """
+    general = too_general(
+        ontology,
+        terms=config.too_general.terms,
+        max_descendants=config.too_general.max_descendants,
+        exceptions=config.too_general.exceptions,
+    )
+    # One more entry at the end, False: an abstention has the index -1.
+    flag = {kind: np.zeros(len(ontology) + 1, bool) for kind in flagged}
+    for kind, terms in flagged.items():
+        flag[kind][ontology.indices(terms)] = True
+    shutil.rmtree(folder / "calls", ignore_errors=True)
+    n_parts = len(list((folder / "votes").glob("part-*.parquet")))
+    for i, table in enumerate(Run(folder).parts("votes")):
+        votes = votes_from_table(table, ontology).without(tuple(background.absent))
+        calls = make_calls(
+            votes, ontology, settings=config.reduce, too_general=general, background=background,
+            max_conflict=config.review.max_conflict,
+            broad=flag["broad"][votes.terms].any(axis=1), obsolete=flag["obsolete"][votes.terms].any(axis=1),
+        )  # fmt: skip
+        whole = append_columns(append_columns(calls.to_table(), calls.evidence()), table.select(["_batch", "_cluster"]))
+        write_part(whole, folder / "calls" / part_name(i))
+        progress("reduce votes to calls", i + 1, n_parts)
+    join_calls(folder)

@@ -1,0 +1,1 @@
+"""Tables that ship with celljury: too-general terms and abbreviations."""

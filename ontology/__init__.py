@@ -1,0 +1,1 @@
+"""The Cell Ontology as a frozen integer index."""
