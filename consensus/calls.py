@@ -10,7 +10,7 @@ import numpy as np
 from celljury.pool import pool_mass
 from celljury.reasons import find_reasons, reason_codes
 from celljury.reduce import Status, reduce_mass, reduce_votes
-from celljury.votes import curie_column
+from celljury.votes import name_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,31 +76,29 @@ class Calls:
         none = reduced.term < 0
         masks, code = np.unique(self.reasons, return_inverse=True)
         reasons = pa.array([reason_codes(int(mask)) for mask in masks], pa.string())
-        labels, label_code = np.unique(reduced.term, return_inverse=True)
-        names = pa.array([ontology.labels[i] if i >= 0 else None for i in labels.tolist()], pa.string())
         n = len(self)
         columns: dict[str, Any] = {
             "cell_id": pa.array(self.votes.cell_ids, pa.string()),
-            "term": curie_column(reduced.term, ontology),
-            "label": pa.DictionaryArray.from_arrays(pa.array(label_code.ravel().astype(np.int32)), names),
+            "term": name_column(reduced.term, ontology.ids),
+            "label": name_column(reduced.term, ontology.labels),
             "status": pa.DictionaryArray.from_arrays(pa.array(reduced.status.astype(np.int32)), pa.array(STATUS_NAMES)),
             "depth": pa.array(np.where(none, 0, ontology.depth[reduced.term]).astype(np.int32)),
             "ic": pa.array(np.where(none, 0, ontology.ic[reduced.term]).astype(np.float32)),
-            "top_term": curie_column(reduced.top_term, ontology),
+            "top_term": name_column(reduced.top_term, ontology.ids),
             "agreement": pa.array(reduced.agreement),
             "conflict": pa.array(reduced.conflict),
             "coarser": pa.array(reduced.coarser),
             "n_votes": pa.array(reduced.n_votes.astype(np.int32)),
             "n_members": pa.array(np.full(n, len(self.votes.members), np.int32)),
             "support": pa.array(reduced.support),
-            "runner_up": curie_column(reduced.runner_up, ontology),
+            "runner_up": name_column(reduced.runner_up, ontology.ids),
             "p_seen": pa.nulls(n, pa.float32()),
             "reasons": pa.DictionaryArray.from_arrays(pa.array(code.ravel().astype(np.int32)), reasons),
             "needs_review": pa.array(self.needs_review),
             "tier": pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([self.tier])),
         }
         for j, name in enumerate(self.votes.members):
-            columns[f"vote_{name}"] = curie_column(self.votes.terms[:, j], ontology)
+            columns[f"vote_{name}"] = name_column(self.votes.terms[:, j], ontology.ids)
             columns[f"support_{name}"] = pa.array(self.member_support[:, j])
         return pa.table(columns)
 

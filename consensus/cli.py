@@ -42,7 +42,7 @@ On = Annotated[str | None, typer.Option(help="votes or mass (pooled probabilitie
 LabelMapFile = Annotated[Path | None, typer.Option("--map", help="SSSOM table of labels (celljury map drafts one).")]
 Unmapped = Annotated[str, typer.Option(help="stop, or abstain: leave these cells out.")]
 Counts = Annotated[str | None, typer.Option(help="auto, X, raw.X or layers/NAME.", show_default="auto")]
-Slim = Annotated[str | None, typer.Option(help="Level of tables/summary.tsv.", show_default="cell_class")]
+Slim = Annotated[str | None, typer.Option(help="Level of tables/summary.tsv.", show_default="cell_subclass")]
 NoH5ad = Annotated[bool, typer.Option("--no-h5ad", help="Do not write query.celljury.h5ad.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Do not draw figures.")]
 OntologyFile = Annotated[

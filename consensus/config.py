@@ -79,7 +79,9 @@ class Config(_Section):
     block_size: int = Field(8192, ge=1, description="Cells read and predicted at once.")
     sample_per_batch: int = Field(2000, ge=1, description="Query cells per batch that members adapt on.")
     counts: str = Field("auto", description="Where raw counts are: auto, X, raw.X or layers/NAME.")
-    slim: str = Field("cell_class", description="Level of tables/summary.tsv: a slim's name, depth:N or a file of ids.")
+    slim: str = Field(
+        "cell_subclass", description="Level of tables/summary.tsv: a slim's name, depth:N or a file of ids."
+    )
     embedding: Literal["auto", "umap", "pca"] = Field("auto", description="What the figures are drawn on.")
     ontology: OntologySettings = OntologySettings()
     genes: GeneSettings = GeneSettings()

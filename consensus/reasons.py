@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,15 +119,37 @@ def find_reasons(
     return found
 
 
+@cache
+def reasons_in(mask: int) -> tuple[Reason, ...]:
+    """Return the reasons in a mask, in the order of the list."""
+    return tuple(reason for reason in Reason if reason & mask)
+
+
+@cache
 def reason_codes(mask: int) -> str:
     """Return the codes in a mask joined by ``;``, empty = none."""
-    return ";".join(reason.code for reason in Reason if reason & mask)
+    return ";".join(reason.code for reason in reasons_in(mask))
 
 
 def sentences(
-    mask: int, reduced: Reduced, i: int, votes: NDArray[np.int32], background: Background, ontology: CellOntology
+    mask: int,
+    reduced: Reduced,
+    i: int,
+    *,
+    meet: int,
+    votes: NDArray[np.int32],
+    background: Background,
+    ontology: CellOntology,
 ) -> list[str]:
-    """Say the reasons of row ``i`` to a curator, with their numbers; ``votes`` are its members' terms (n_members,)."""
+    """Say the reasons of row ``i`` to a curator, with their numbers.
+
+    Parameters
+    ----------
+    meet
+        Where the two largest camps meet, -1 = nowhere.
+    votes
+        The members' terms of this row, int32 (n_members,).
+    """
 
     def name(term: int) -> str:
         return f"{ontology.labels[term]} ({ontology.ids[term]})"
@@ -136,7 +159,6 @@ def sentences(
         end, top, a, b = (int(field[i]) for field in (reduced.end, reduced.top_term, reduced.camp_a, reduced.camp_b))
         match reason:
             case Reason.SIBLING_CONFLICT:
-                meet = ontology.lca([a, b])
                 where = f"they meet at {name(meet)}" if meet >= 0 else "they do not meet"
                 return (
                     f"Members split over two branches: {reduced.size_a[i] * n:.0f} of {n} votes for {name(a)},"
@@ -173,4 +195,4 @@ def sentences(
             case _:
                 return f"{MEANING[reason][0].upper()}{MEANING[reason][1:]}."
 
-    return [line(reason) for reason in Reason if reason & mask]
+    return [line(reason) for reason in reasons_in(mask)]

@@ -160,15 +160,16 @@ def votes_of_members(
     return Votes(cell_ids, tuple(members), terms, tuple(masses), strange)
 
 
-def curie_column(index: NDArray[np.int32], ontology: CellOntology) -> pa.DictionaryArray:
-    """Return term ids as a dictionary column, null where the index is -1."""
+def name_column(index: NDArray[np.int32], names: Sequence[str]) -> pa.DictionaryArray:
+    """Return ids or labels of terms as a dictionary column, null where the index is -1."""
     import pyarrow as pa
 
-    used, codes = np.unique(index, return_inverse=True)
-    names = pa.array([ontology.ids[i] if i >= 0 else None for i in used.tolist()], pa.string())
-    if len(used) and used[0] < 0:
-        return pa.DictionaryArray.from_arrays(pa.array(codes.ravel().astype(np.int32) - 1, mask=index < 0), names[1:])
-    return pa.DictionaryArray.from_arrays(pa.array(codes.ravel().astype(np.int32)), names)
+    none = index < 0
+    used, codes = np.unique(index[~none], return_inverse=True)
+    every = np.zeros(len(index), np.int32)
+    every[~none] = codes.ravel()
+    found = pa.array([names[i] for i in used.tolist()], pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(every, mask=none), found)
 
 
 def votes_to_table(votes: Votes, ontology: CellOntology) -> pa.Table:
@@ -178,7 +179,7 @@ def votes_to_table(votes: Votes, ontology: CellOntology) -> pa.Table:
     columns: dict[str, Any] = {"cell_id": pa.array(votes.cell_ids.tolist(), pa.string())}
     used: dict[str, list[str]] = {}
     for j, name in enumerate(votes.members):
-        columns[f"vote_{name}"] = curie_column(votes.terms[:, j], ontology).cast(pa.string())
+        columns[f"vote_{name}"] = name_column(votes.terms[:, j], ontology.ids).cast(pa.string())
         columns[f"strange_{name}"] = pa.array(votes.strange[:, j])
         if votes.mass is not None:
             matrix = votes.mass[j]

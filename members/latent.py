@@ -120,7 +120,10 @@ class LatentMember(Member):
     def _load(self, folder: Path) -> None:
         self.network = Network.load(folder)
         arrays = load_arrays(folder / "latent.npz")
-        self.latent, self.label = arrays["latent"], arrays["label"]
+        self.latent = arrays["latent"].astype(np.float32)
+        self.label = arrays["label"].astype(np.int32)
         self.batches = tuple(json.loads((folder / "batches.json").read_text(encoding="utf-8")))
         if self.batches:
-            self.columns = {name: arrays[f"c{i}"] for i, name in enumerate(self.network.first_layers())}
+            self.columns = {
+                name: arrays[f"c{i}"].astype(np.float32) for i, name in enumerate(self.network.first_layers())
+            }

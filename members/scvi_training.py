@@ -145,7 +145,7 @@ def trained_scvi(cells: TrainingCells, *, settings: NetworkSettings, seed: int, 
     plan = settings.model_dump(include={"latent", "hidden", "layers", "epochs", "device"})
     digest = hashlib.sha256(json.dumps([plan, seed, threads, cells.counts.shape, cells.n_batches]).encode())
     for array in (cells.counts.indptr, cells.counts.indices, cells.counts.data, cells.batch):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).tobytes())
     key = digest.hexdigest()
     if key not in _last_scvi:
         network = _train_scvi(cells, settings=settings, seed=seed, threads=threads)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from celljury.report.summary import top_share
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -69,7 +71,7 @@ def _drawn_cells(run: Run, parts: list[Any]) -> pd.DataFrame:
     from pandas.util import hash_array
 
     placed = pd.concat([part.select(["cell_id", "_space"]).to_pandas() for part in parts], ignore_index=True)
-    calls = pd.read_parquet(run.calls_path, columns=["label", "depth", "agreement", "status"])
+    calls = pd.read_parquet(run.calls_path, columns=["label", "depth", "status"]).assign(same_term=top_share(run))
     cells = pd.concat([placed, calls], axis=1)
     if len(cells) > MAX_DRAWN:
         chosen = np.argsort(hash_array(cells["cell_id"].to_numpy(dtype=object)), kind="stable")[:MAX_DRAWN]
@@ -122,14 +124,14 @@ def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ont
         fontsize=7,
         markerscale=1.6,
     )
-    for panel, column, limits in ((panels[1], "agreement", (0, 1)), (panels[2], "depth", (0, None))):
+    for panel, column, limits in ((panels[1], "same_term", (0, 1)), (panels[2], "depth", (0, None))):
         high = limits[1] or max(int(cells[column].max()), 1)
         drawn = panel.scatter(
             *points.T, s=size, c=cells[column], cmap="cividis", vmin=limits[0], vmax=high, linewidths=0
         )
         figure.colorbar(drawn, ax=panel, shrink=0.7)
         panel.set_title(
-            "agreement (share of votes at or below the call)" if column == "agreement" else "depth of the call"
+            "agreement: largest share of votes on one term" if column == "same_term" else "depth of the call"
         )
     for panel in panels:
         panel.set_xticks([])

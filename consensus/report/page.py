@@ -51,15 +51,21 @@ def summary_text(run: Run) -> list[str]:
     """Return the table of called terms, its total and what is not promised."""
     table = pd.read_csv(run.folder / "tables" / "terms.tsv", sep="\t", keep_default_na=False)
     width = max(int(table["label"].str.len().max()), 5)
-    lines = [f"{'term':<11} {'label':<{width}} {'cells':>9} {'depth':>6} {'agreement':>10} {'to review':>10}"]
+    lines = [
+        f"{'term':<11} {'label':<{width}} {'cells':>9} {'depth':>6} {'agreement':>10} {'same term':>10} {'to review':>10}"
+    ]
     for row in table.itertuples():
         lines.append(
             f"{row.term:<11} {row.label:<{width}} {row.n_cells:>9,} {row.mean_depth:>6.1f} {row.mean_agreement:>10.2f}"
+            f" {row.mean_top_share:>10.2f}"
             f" {row.review_share:>10.0%}"
         )
     n_cells, n_review = int(table["n_cells"].sum()), int(table["n_review"].sum())
-    lines.append(f"{'':<11} {'all cells':<{width}} {n_cells:>9,} {'':>6} {'':>10} {n_review / max(n_cells, 1):>10.0%}")
+    lines.append(
+        f"{'':<11} {'all cells':<{width}} {n_cells:>9,} {'':>6} {'':>10} {'':>10} {n_review / max(n_cells, 1):>10.0%}"
+    )
     record = run.record
+    lines += ["", "agreement: share of votes at or below the call. same term: largest share of votes on one term."]
     lines += ["", f"Cell Ontology {record['ontology']['release']}. Tier: {record['tier']}. {record['promise']}"]
     return lines
 

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from celljury.ontology.patterns import distinct_rows
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from celljury.ontology.graph import CellOntology
     from celljury.ontology.slims import Slim
     from celljury.run import Run
 
 OTHER, UNRESOLVED = "(other: no term of this level above it)", "(unresolved)"
-_MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "n_resolved", "n_backed_off", "n_unresolved",
+_MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "mean_top_share", "n_resolved", "n_backed_off", "n_unresolved",
              "n_unseen", "n_review", "review_share"]  # fmt: skip
 
 
@@ -29,7 +33,7 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
         If the rows do not add up to the run's cells.
     """
     wanted = ["term", "depth", "agreement", "status", "needs_review"]
-    calls = pd.read_parquet(run.calls_path, columns=wanted)
+    calls = pd.read_parquet(run.calls_path, columns=wanted).assign(top_share=top_share(run))
     coded = calls["term"].astype("category")
     index = ontology.indices([str(term) for term in coded.cat.categories])
     place = np.append(index if slim is None else slim.rollup[index], -2)[coded.cat.codes]
@@ -41,6 +45,7 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
             "n_cells": grouped.size(),
             "mean_depth": grouped["depth"].mean().round(3),
             "mean_agreement": grouped["agreement"].mean().round(4),
+            "mean_top_share": grouped["top_share"].mean().round(4),
             "n_review": grouped["needs_review"].sum(),
         }
     )
@@ -55,3 +60,20 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
     rows = rows.sort_values(["n_cells", "label"], ascending=[False, True])
     rows = pd.concat([rows[rows.index >= 0], rows[rows.index < 0]])
     return rows[["level", "term", "label", *_MEASURES]].reset_index(drop=True)
+
+
+def top_share(run: Run) -> NDArray[np.float32]:
+    """Return the largest share of a cell's cast votes that fell on one and the same term, float32 (n_cells,), 0-1.
+
+    Unlike ``agreement`` it does not grow when the call is more general: the rule ``lca`` calls what all votes lie below.
+    """
+    names = [f"_vote_{member['name']}" for member in run.record["members"]]
+    shares = [np.zeros(0, np.float32)]
+    for part in run.parts("calls", columns=names):
+        votes = np.stack([part[name].to_numpy() for name in names], axis=1)
+        first, which = distinct_rows(np.sort(votes, axis=1))
+        patterns = np.sort(votes, axis=1)[first]
+        same = (patterns[:, :, None] == patterns[:, None, :]) & (patterns >= 0)[:, None, :]
+        most = (same.sum(axis=2) * (patterns >= 0)).max(axis=1)
+        shares.append((most / np.maximum((patterns >= 0).sum(axis=1), 1)).astype(np.float32)[which])
+    return np.concatenate(shares)

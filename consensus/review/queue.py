@@ -64,13 +64,8 @@ def build_queue(
     # Float noise must not order items: equal items are ordered by their ids below.
     rank = np.round(n_cells * np.maximum(outside, 0.01) * (1 + lost), 6)
     patterns = head[votes].to_numpy(np.int32)
-    ids = [_item_id(row) for row in head[key].to_numpy()]
+    ids = [_item_id(row) for row in head[key].to_numpy(np.int64).tolist()]
     said = _Said(reduced, patterns, head["_reasons"].to_numpy(), background, ontology)
-    examples = (
-        pd.Series(cells["cell_id"].to_numpy()[order])
-        .groupby(item[order])
-        .apply(lambda x: ";".join(x.iloc[:N_EXAMPLES]))
-    )
     queue = pd.DataFrame(
         {
             "item_id": ids,
@@ -86,7 +81,7 @@ def build_queue(
             "votes": said.votes(),
             "candidates": said.candidates(),
             "markers": said.markers(markers or {}),
-            "example_cells": examples.to_numpy(),
+            "example_cells": _examples(cells["cell_id"].to_numpy(dtype=object)[order], n_cells),
         },
         columns=_COLUMNS,
     )
@@ -107,9 +102,16 @@ def levels_lost(reduced: Reduced, ontology: CellOntology) -> NDArray[np.int32]:
     return np.maximum(deep - called, 0).astype(np.int32)
 
 
-def _item_id(evidence: NDArray[np.generic]) -> str:
+def _examples(cell_ids: NDArray[np.object_], n_cells: NDArray[np.int64]) -> list[str]:
+    """Return the first names of each item; ``cell_ids`` stand item after item."""
+    stops = np.cumsum(n_cells).tolist()
+    starts = [0, *stops[:-1]]
+    return [";".join(cell_ids[a : min(a + N_EXAMPLES, b)]) for a, b in zip(starts, stops, strict=True)]
+
+
+def _item_id(evidence: list[int]) -> str:
     # A hash of the evidence: a new run re-opens only what changed.
-    return hashlib.sha256(",".join(str(int(value)) for value in evidence).encode()).hexdigest()[:12]
+    return hashlib.sha256(",".join(map(str, evidence)).encode()).hexdigest()[:12]
 
 
 def _samples(item: NDArray[np.int64], batch: NDArray[np.int32], batches: Sequence[str]) -> list[str]:
@@ -132,11 +134,15 @@ class _Said:
 
     def all(self) -> list[str]:
         made: dict[bytes, str] = {}
+        meets = self.ontology.lca_rows(np.stack([self.reduced.camp_a, self.reduced.camp_b], axis=1)).tolist()
         texts = []
         for i, (row, mask) in enumerate(zip(self.patterns, self.masks.tolist(), strict=True)):
             key = row.tobytes() + mask.to_bytes(4, "little")
             if key not in made:
-                made[key] = " ".join(sentences(mask, self.reduced, i, row, self.background, self.ontology))
+                said = sentences(
+                    mask, self.reduced, i, meet=meets[i], votes=row, background=self.background, ontology=self.ontology
+                )
+                made[key] = " ".join(said)
             texts.append(made[key])
         return texts
 
