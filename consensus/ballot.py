@@ -44,7 +44,9 @@ class Ballot:
 
     def any_by(self, kind: Literal["broad", "obsolete"]) -> NDArray[np.bool_]:
         """Return whether a label behind one of a cell's votes was mapped that way, bool (n_cells,)."""
-        return np.stack([getattr(column, kind) for column in self.columns.values()], axis=1).any(axis=1)
+        return np.asarray(
+            np.stack([getattr(column, kind) for column in self.columns.values()], axis=1).any(axis=1), bool
+        )
 
 
 def read_ballot(

@@ -85,10 +85,25 @@ def demo(
     if as_json:
         print(json.dumps(_outcome(run)))
         return
-    from celljury.demo import NOTE, walk_in_words
+    from celljury.demo import NOTE, left_out_in_words, walk_in_words
     from celljury.report.page import members_text, summary_text
 
-    print("\n".join(["", NOTE, "", *members_text(run), "", *summary_text(run), "", *walk_in_words(run, jury)]))
+    print(
+        "\n".join(
+            [
+                "",
+                NOTE,
+                "",
+                *members_text(run),
+                "",
+                *summary_text(run),
+                "",
+                left_out_in_words(run),
+                "",
+                *walk_in_words(run, jury),
+            ]
+        )
+    )
     _say_files(run, extra={"jury": jury.folder})
 
 

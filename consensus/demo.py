@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -72,10 +73,11 @@ def recover_counts(normalized: csr_matrix) -> csr_matrix:
 
 
 def run_demo(out: Path, *, config: Config, overwrite: bool, progress: Progress) -> tuple[Jury, Run]:
-    """Fit and annotate; the jury in ``out/jury``, the run in ``out/run``, the two halves beside them."""
+    """Fit and annotate; the jury in ``out/jury``, the run in ``out/run``, the two halves and the label map beside them."""
     make_folder(out, owned="query.h5ad", overwrite=overwrite)
     reference, query = demo_halves()
     reference.write_h5ad(out / "reference.h5ad")
+    shutil.copyfile(demo_map(), out / "labels.sssom.tsv")
     jury = Jury.fit(
         out / "reference.h5ad", labels=LABELS, label_map=demo_map(), out=out / "jury", config=config, progress=progress
     )
@@ -84,6 +86,22 @@ def run_demo(out: Path, *, config: Config, overwrite: bool, progress: Progress) 
     partial.replace(out / "query.h5ad")
     run = annotate(out / "query.h5ad", jury, out=out / "run", config=config, progress=progress)
     return jury, run
+
+
+def left_out_in_words(run: Run) -> str:
+    """Return what became of the cells whose type the reference does not have."""
+    import anndata as ad
+
+    truth = ad.read_h5ad(run.folder / "query.celljury.h5ad", backed="r").obs
+    left = truth[truth[LABELS] == LEFT_OUT]
+    called = left["celljury_label"].astype(object).fillna("(unresolved)").value_counts()
+    said = ", ".join(f"{n} {label}" for label, n in called.items())
+    return (
+        f"Left out of the reference on purpose: {LEFT_OUT}. The query's {len(left)} such cells can have no right label, yet"
+        f" every member names one. Calls: {said}; {int(left['celljury_needs_review'].sum())} of them stand in the review"
+        " queue, because members disagree. The others are confidently wrong: this version does not test whether a cell"
+        " belongs to the reference."
+    )
 
 
 def walk_in_words(run: Run, jury: Jury) -> list[str]:
@@ -103,7 +121,8 @@ def walk_in_words(run: Run, jury: Jury) -> list[str]:
     for term, members in sorted(votes.items(), key=lambda pair: -len(pair[1])):
         lines.append(f"  {len(members)} say {ontology.labels[ontology.index(term)]} ({term}): {', '.join(members)}")
     voted = ontology.indices(list(votes))
-    deepest = int(voted[np.argmax([len(members) for members in votes.values()])])
+    # Of equally voted terms the more informative one, which has the smaller index: as the reducer does.
+    deepest = min(zip(voted.tolist(), votes.values(), strict=True), key=lambda pair: (-len(pair[1]), pair[0]))[0]
     lines.append("Walking up from the most voted term:")
     n_votes = sum(len(members) for members in votes.values())
     called = ontology.index(item["term"])

@@ -28,10 +28,11 @@ from scipy.sparse import csr_matrix
 from celljury.errors import CelljuryError, ConfigError, MemberError, MemberUnavailableError
 from celljury.members.arrays import load_arrays
 from celljury.members.base import Block, Member, MemberVotes, Reference
-from celljury.votes import MemberRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from celljury.votes import MemberRecord
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def member_class(name: str) -> type[Member]:
         raise ConfigError(message)
     try:
         loaded: type[Member] = found[name].load()
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         message = f"member {name!r} ({found[name].value}) cannot be imported: {error}"
         raise MemberUnavailableError(message) from error
     return loaded
@@ -302,11 +303,12 @@ class Bench:
 
     def _next_done(self, since: dict[str, float]) -> tuple[str, bool]:
         """Wait for a worker's answer; return its kind, and whether it is out of time instead."""
-        pipes = {}
+        pipes: dict[IO[str], str] = {}
         for kind in since:
             process = self._workers[kind].process
             if process is None:
                 return kind, False
+            assert process.stdout is not None
             pipes[process.stdout] = kind
         first = min(since, key=lambda kind: since[kind])
         left = None if self.time_limit is None else max(0.0, since[first] + self.time_limit - time.monotonic())

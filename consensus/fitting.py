@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from celljury.cells import Cells
     from celljury.config import Config
     from celljury.labels import MappedColumn
@@ -66,7 +68,7 @@ def prepare_reference(
     ids = np.array([ontology.ids[i] for i in used.tolist()])
     check_enough_types(tuple(ids), column=labels, where=cells.where)
     by_id = np.argsort(ids)
-    label = np.argsort(by_id)[label].astype(np.int32)
+    label_code: NDArray[np.int32] = np.argsort(by_id)[label].astype(np.int32)
     names, other = gene_names(cells.var)
     first, merge = sum_duplicates(names)
     parts = []
@@ -76,21 +78,25 @@ def prepare_reference(
     counts = csr_matrix(vstack(parts, format="csr"))
     batch_code = codes[kept]
     chosen = select_genes(
-        log1p_cp10k(counts, share=1.0), batch=batch_code, label=label, n_terms=len(ids), n_genes=config.genes.n_variable
+        log1p_cp10k(counts, share=1.0),
+        batch=batch_code,
+        label=label_code,
+        n_terms=len(ids),
+        n_genes=config.genes.n_variable,
     )
     counts = csr_matrix(counts[:, chosen])
     counts.sort_indices()
     position = first[chosen]
     genes = GeneTable(tuple(names[position].tolist()), tuple(other[position].tolist()), gene_shares(counts))
     block = Block(counts, genes.names, np.ones(len(position), bool), batch_code, batches)
-    return Reference(block, label, tuple(ids[by_id].tolist())), genes
+    return Reference(block, label_code, tuple(ids[by_id].tolist())), genes
 
 
 def fingerprint(reference: Reference) -> str:
     """Return a hash of everything that members learn from."""
     digest = hashlib.sha256()
     for array in (reference.cells.counts.data, reference.cells.counts.indices, reference.label, reference.cells.batch):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).tobytes())
     digest.update("\n".join((*reference.terms, *reference.cells.genes)).encode())
     return digest.hexdigest()
 

@@ -139,6 +139,11 @@ class Jury:
         write_json(unfinished, key)
         with log_to(folder / "log.jsonl"):
             progress("read the reference", 1, 1)
+            log.info(
+                "%s: raw counts in %s; %d labelled cells of %d types, %d unlabelled left out; %d genes kept",
+                cells.where, cells.counts_in, prepared.cells.n_cells, len(prepared.terms), mapped.n_unlabelled,
+                len(genes.names),
+            )  # fmt: skip
             records = fit_members(prepared, folder, config, progress)
             write_index(ontology, folder / "ontology.npz")
             Space.fit(prepared, share=genes.share, seed=config.seed).save(folder / "space.npz")
@@ -319,6 +324,7 @@ class Jury:
                 shutil.rmtree(folder / part, ignore_errors=True)
         write_json(unfinished, key)
         with log_to(folder / "log.jsonl"):
+            log.info("%s: raw counts in %s, %d cells", cells.where, cells.counts_in, cells.n_cells)
             log.info("%s: %s", cells.where, view.alignment.report.sentence())
             records = collect_votes(
                 self.folder, self.members, view, folder, ontology=self.ontology, config=config, progress=progress

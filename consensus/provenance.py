@@ -13,7 +13,6 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celljury import __version__
@@ -21,6 +20,7 @@ from celljury.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RECORDED = (
     "anndata", "cellxgene-ontology-guide", "celltypist", "harmonypy", "numpy", "pandas", "pronto", "pyarrow", "scanpy",

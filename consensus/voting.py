@@ -165,7 +165,8 @@ def write_calls(
         calls = make_calls(
             votes, ontology, settings=config.reduce, too_general=general, background=background,
             max_conflict=config.review.max_conflict,
-            broad=flag["broad"][votes.terms].any(axis=1), obsolete=flag["obsolete"][votes.terms].any(axis=1),
+            broad=np.asarray(flag["broad"][votes.terms].any(axis=1)),
+            obsolete=np.asarray(flag["obsolete"][votes.terms].any(axis=1)),
         )  # fmt: skip
         whole = append_columns(append_columns(calls.to_table(), calls.evidence()), table.select(["_batch", "_cluster"]))
         write_part(whole, folder / "calls" / part_name(i))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from celljury.errors import MemberError
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberVotes, Reference
 from celljury.members.neighbors import NeighborIndex
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class LatentMember(Member):
-    """A member that votes on where a network puts a cell; a query must be adapted to before it is predicted.
+    """A member that votes on where a network puts a cell.
+
+    A batch that `adapt` did not see, or no adaptation at all, is read as the mean of the reference's batches.
 
     Every query batch is operated on alone, from a sample of its own cells, so its votes do not depend on the batches
     that came with it. The sample is chosen and ordered by a hash of the cells' counts, not by their order.
@@ -36,7 +37,7 @@ class LatentMember(Member):
     network: Network
     latent: NDArray[np.float32]  # reference cells with counts, (n_cells, n_latent)
     label: NDArray[np.int32]  # their terms, (n_cells,)
-    batches: tuple[str, ...] = ()  # of the query adapted to
+    batches: tuple[str, ...] = ()  # of the query adapted to, those with counts
     columns: dict[str, NDArray[np.float32]]  # of those batches in each first layer, (n_hidden, n_batches)
     _encoder: Encoder | None = None
     _index: NeighborIndex | None = None
@@ -45,7 +46,7 @@ class LatentMember(Member):
     def _train(self, cells: TrainingCells) -> Network: ...
 
     @abstractmethod
-    def _vote(self, latent: NDArray[np.float32], *, encoder: Encoder) -> MemberVotes: ...
+    def _vote(self, latent: NDArray[np.float32]) -> MemberVotes: ...
 
     @property
     def index(self) -> NeighborIndex:
@@ -72,11 +73,12 @@ class LatentMember(Member):
 
     def _adapt(self, query: Block) -> None:
         seen = np.asarray(query.counts.sum(axis=1)).ravel() > 0
+        complete = bool(query.present.all())
         learned = []
-        for i in range(len(query.batches)):
+        used = np.unique(query.batch[seen])
+        for i in used:
             counts = query.counts[np.flatnonzero(seen & (query.batch == i))]
             counts = counts[content_order(counts)[: self.settings.surgery_cells_per_batch]]
-            complete = query.present.all()
             learned.append(
                 operate(
                     self.network,
@@ -88,27 +90,26 @@ class LatentMember(Member):
                 )
             )
         self.columns = {
-            name: np.concatenate([columns[name] for columns in learned], axis=1) for name in self.network.first_layers()
+            name: np.concatenate([columns[name] for columns in learned], axis=1) if learned else typical
+            for name, typical in self.network.typical_batch().items()
         }
-        self.batches, self._encoder = query.batches, None
+        self.batches = tuple(query.batches[i] for i in used)
+        self._encoder = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network with the query's batches, behind one more that stands for any other batch."""
+        if self._encoder is None:
+            network = widen(self.network, self.network.typical_batch())
+            self._encoder = Encoder(widen(network, self.columns) if self.batches else network, threads=self.threads)
+        return self._encoder
 
     def _predict(self, block: Block) -> MemberVotes:
-        if not self.batches:
-            message = f"member {self.name!r} has not seen the query's batches. Call adapt(query) before predict(block)."
-            raise MemberError(message)
-        place = {name: i for i, name in enumerate(self.batches)}
-        used = np.unique(block.batch)
-        if new := [block.batches[i] for i in used if block.batches[i] not in place]:
-            message = (
-                f"member {self.name!r} was adapted to the batches {', '.join(self.batches[:5])} and got cells of"
-                f" {', '.join(new[:5])}. Call adapt with a block that has all batches of the query."
-            )
-            raise MemberError(message)
-        if self._encoder is None:
-            self._encoder = Encoder(widen(self.network, self.columns), threads=self.threads)
-        code = np.array([place.get(name, 0) for name in block.batches], np.int64) + self.network.n_batches
-        latent = self._encoder.latent(block.counts, code[block.batch], present=block.present, share=self.gene_share)
-        return self._vote(latent, encoder=self._encoder)
+        typical = self.network.n_batches
+        place = {name: typical + 1 + i for i, name in enumerate(self.batches)}
+        code = np.array([place.get(name, typical) for name in block.batches], np.int64)
+        latent = self.encoder.latent(block.counts, code[block.batch], present=block.present, share=self.gene_share)
+        return self._vote(latent)
 
     def _save(self, folder: Path) -> None:
         self.network.save(folder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from celljury.members.scvi_model import Encoder, Network
+    from celljury.members.scvi_model import Network
 
 
 class ScanviSettings(NetworkSettings):
@@ -63,5 +63,5 @@ class Scanvi(LatentMember):
             threads=self.threads,
         )
 
-    def _vote(self, latent: NDArray[np.float32], *, encoder: Encoder) -> MemberVotes:
-        return MemberVotes(encoder.probabilities(latent), self.index.vote(latent)[1])
+    def _vote(self, latent: NDArray[np.float32]) -> MemberVotes:
+        return MemberVotes(self.encoder.probabilities(latent), self.index.vote(latent)[1])

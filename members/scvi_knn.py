@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from celljury.members.scvi_model import Encoder, Network
+    from celljury.members.scvi_model import Network
 
 
 class ScviKnnSettings(NetworkSettings):
@@ -45,5 +45,5 @@ class ScviKnn(LatentMember):
     def _train(self, cells: TrainingCells) -> Network:
         return trained_scvi(cells, settings=self.settings, seed=self.seed, threads=self.threads)
 
-    def _vote(self, latent: NDArray[np.float32], *, encoder: Encoder) -> MemberVotes:
+    def _vote(self, latent: NDArray[np.float32]) -> MemberVotes:
         return MemberVotes(*self.index.vote(latent))

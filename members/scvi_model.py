@@ -72,6 +72,19 @@ class Network:
         wider = replace(self, n_batches=2)
         return tuple(name for name in self.state if wider.batch_columns(name))
 
+    def typical_batch(self) -> dict[str, NDArray[np.float32]]:
+        """Return the column of a batch like the reference's in every first layer, float32 (n_hidden, 1): their mean.
+
+        The only batch of a reference has no column, since its effect is in the bias: there the column is zero.
+        """
+        columns = {}
+        for name in self.first_layers():
+            weight = self.state[name]
+            n_columns = self.batch_columns(name)
+            mean = weight[:, -n_columns:].mean(axis=1, keepdims=True) if n_columns else np.zeros((weight.shape[0], 1))
+            columns[name] = mean.astype(np.float32)
+        return columns
+
     def save(self, folder: Path) -> None:
         """Write the network into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)

@@ -238,8 +238,8 @@ def operate(
 ) -> dict[str, NDArray[np.float32]]:
     """Return a new batch's column in each of `Network.first_layers`, float32 (n_hidden, 1), learned from its cells.
 
-    Surgery of Lotfollahi 2022 (doi:10.1038/s41587-021-01001-7): all else stays frozen. The column starts at the mean of
-    the reference's batches (where there is one batch only, its effect is in the bias and the column starts at zero).
+    Surgery of Lotfollahi 2022 (doi:10.1038/s41587-021-01001-7): all else stays frozen. The column starts at
+    `Network.typical_batch`.
 
     Parameters
     ----------
@@ -268,13 +268,12 @@ def operate(
         )
         weights = dict(model.module.named_parameters())
         with torch.no_grad():
-            for name in network.first_layers():
-                old = weights[name][:, -1 - network.n_batches : -1]
-                weights[name][:, -1] = old.mean(dim=1) if network.n_batches > 1 else 0.0
+            for name, column in network.typical_batch().items():
+                weights[name][:, -1:] = torch.from_numpy(column)
                 if network.n_batches == 1:
-                    weights[name][:, -2] = 0.0
+                    weights[name][:, -2] = 0.0  # the column that scvi-tools drew for the reference's only batch
         before = state_of(model)
-        if epochs and n_cells:
+        if epochs:
             model.train(
                 max_epochs=epochs,
                 accelerator=device,

@@ -151,7 +151,7 @@ def _draw_agreement(table: pd.DataFrame) -> Any:
     drawn = panel.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1)
     for i in range(n):
         for j in range(n):
-            value = table.iat[i, j]
+            value = float(table.to_numpy()[i, j])
             text = "-" if np.isnan(value) else f"{value:.2f}"
             panel.text(j, i, text, ha="center", va="center", color=INK if value > 0.6 else "white", fontsize=8)
     panel.set_xticks(range(n), table.columns, rotation=40, ha="right")

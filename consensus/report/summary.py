@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from celljury.run import Run
 
 OTHER, UNRESOLVED = "(other: no term of this level above it)", "(unresolved)"
-_MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "mean_top_share", "n_resolved", "n_backed_off", "n_unresolved",
-             "n_unseen", "n_review", "review_share"]  # fmt: skip
+_MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "mean_top_share", "n_resolved", "n_backed_off",
+             "n_unresolved", "n_unseen", "n_review", "review_share"]  # fmt: skip
 
 
 def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFrame:

@@ -1,0 +1,38 @@
+# make demo: set up and run the main job on embedded data. make test: set up and run every check.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export NUMBA_NUM_THREADS ?= 1
+
+.PHONY: demo test lint bench clean
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("celljury needs Python 3.11 to 3.13, this is " + sys.version.split()[0]) if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/celljury demo --out demo --overwrite
+
+test: $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" scripts/check.sh
+
+lint: $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" scripts/check.sh lint
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench.py
+
+clean:
+	rm -rf demo build .typing .pytest_cache .mypy_cache .ruff_cache
