@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
 
-from celljury.errors import BatchError, CellsError, CountsError, InputError, MissingColumnError, UnreadableFileError
+from celljury.errors import (
+    BatchError,
+    CelljuryError,
+    CellsError,
+    CountsError,
+    GenesError,
+    InputError,
+    MissingColumnError,
+    UnreadableFileError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -88,14 +98,16 @@ class Cells:
         if name is None:
             return np.zeros(self.n_cells, np.int32), ("all",)
         column = self.column(name, option="--batch")
-        n_missing = int(column.isna().sum())
+        written = column.astype(str).str.strip().to_numpy(dtype=str)
+        n_missing = int((column.isna().to_numpy(dtype=bool) | (written == "")).sum())
         if n_missing:
             message = (
                 f"{self.where}: obs[{name!r}] is missing for {n_missing:,} of {self.n_cells:,} cells; every cell needs a"
-                " batch (the sample, donor or library it was processed in). Fill the column, or pass another with --batch."
+                " batch (the sample, donor or library it was processed in). Fill the column, pass another with --batch,"
+                " or leave --batch out: all cells are then one batch."
             )
             raise BatchError(message)
-        names, codes = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
+        names, codes = np.unique(written, return_inverse=True)
         return codes.astype(np.int32), tuple(str(batch) for batch in names)
 
 
@@ -118,6 +130,8 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
         If no place holds raw counts.
     CellsError
         If there are no cells, or cell names are duplicated.
+    GenesError
+        If there are no genes.
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -129,17 +143,25 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
         obs, var, places = _parts_of_object(source)
     cell_ids = obs.index.astype(str).to_numpy(dtype=str)
     _check_cell_ids(cell_ids, where)
+    if not len(var):
+        message = f"{where} has cells but no genes. Check how it was filtered before it was written."
+        raise GenesError(message)
     found, matrix, genes = _find_counts(places, where=where, wanted=counts, n_cells=len(cell_ids))
-    return Cells(where, path, obs, cell_ids, var if genes is None else genes, found, matrix)
+    genes = var if genes is None else genes
+    if tuple(matrix.shape) != (shape := (len(cell_ids), len(genes))):
+        message = (
+            f"{where}: {found} holds {matrix.shape[0]:,} cells x {matrix.shape[1]:,} genes, but obs and var name"
+            f" {shape[0]:,} x {shape[1]:,}. The file is damaged; write it again."
+        )
+        raise UnreadableFileError(message)
+    return Cells(where, path, obs, cell_ids, genes, found, matrix)
 
 
 def read_obs(path: Path) -> pd.DataFrame:
     """Read only the annotations of the cells of a file; no counts are needed."""
-    from anndata.io import read_elem
-
     group = _open_file(path)
     with _reading(str(path)):
-        return read_elem(_rna_of(group, str(path))["obs"])
+        return _table(_rna_of(group, str(path)), "obs")
 
 
 def _open_file(path: Path) -> Any:
@@ -166,11 +188,32 @@ def _open_file(path: Path) -> Any:
 def _open_zarr(path: Path) -> Any:
     import zarr
 
-    for metadata in [*path.rglob(".zarray"), *path.rglob("zarr.json"), path / ".zmetadata"]:
-        if metadata.exists() and '"pickle"' in metadata.read_text(encoding="utf-8", errors="replace"):
-            message = f"{metadata} asks for the pickle codec, which runs code from the file. Write the store again without it."
-            raise UnreadableFileError(message)
-    return zarr.open_group(path, mode="r")
+    for pattern in (".zarray", "zarr.json", ".zmetadata"):
+        for metadata in path.rglob(pattern):
+            try:
+                asks = _asks_for_pickle(json.loads(metadata.read_text(encoding="utf-8")))
+            except (OSError, ValueError) as error:
+                message = (
+                    f"{metadata} cannot be read as JSON: {error}. The store is damaged; copy or download it again."
+                )
+                raise UnreadableFileError(message) from error
+            if asks:
+                message = f"{metadata} asks for the pickle codec, which runs code from the file. Write the store again without it."
+                raise UnreadableFileError(message)
+    with _reading(str(path)):
+        return zarr.open_group(path, mode="r")
+
+
+def _asks_for_pickle(metadata: Any) -> bool:
+    """Whether a codec in zarr metadata is pickle, as zarr 2 (``id``) or zarr 3 (``name``, ``numcodecs.*``) names it."""
+    if isinstance(metadata, list):
+        return any(_asks_for_pickle(item) for item in metadata)
+    if not isinstance(metadata, dict):
+        return False
+    named = [str(metadata.get(key, "")).lower().rsplit(".", 1)[-1] for key in ("id", "name")]
+    # What a user notes in attributes names no codec.
+    rest = (value for key, value in metadata.items() if key != "attributes" and not key.endswith(".zattrs"))
+    return "pickle" in named or any(_asks_for_pickle(value) for value in rest)
 
 
 def _rna_of(group: Any, where: str) -> Any:
@@ -190,9 +233,7 @@ _Place = tuple[str, Any, "pd.DataFrame | None"]
 def _parts_of_group(group: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place]]:
     from anndata.io import read_elem
 
-    if "obs" not in group or "var" not in group:
-        message = "no obs and var in it: not an AnnData file"
-        raise OSError(message)
+    obs, var = _table(group, "obs"), _table(group, "var")
     places: list[_Place] = []
     for name in group["layers"] if "layers" in group else ():
         places.append((f"layers[{name!r}]", _matrix(group["layers"][name]), None))
@@ -200,7 +241,20 @@ def _parts_of_group(group: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place
         places.append(("X", _matrix(group["X"]), None))
     if "raw" in group and "X" in group["raw"]:
         places.append(("raw.X", _matrix(group["raw"]["X"]), read_elem(group["raw"]["var"])))
-    return read_elem(group["obs"]), read_elem(group["var"]), places
+    return obs, var, places
+
+
+def _table(group: Any, name: str) -> pd.DataFrame:
+    """Read ``obs`` or ``var``; raises OSError where it is none."""
+    from anndata.io import read_elem
+
+    if name not in group:
+        message = f"no {name} in it, only {', '.join(sorted(group.keys())[:10]) or 'nothing'}"
+        raise OSError(message)
+    if not hasattr(group[name], "keys"):
+        message = f"{name} is no group of columns, as before anndata 0.7; read it with anndata.read_h5ad and write it again"
+        raise OSError(message)
+    return read_elem(group[name])
 
 
 def _has_shape(element: Any) -> bool:
@@ -218,14 +272,14 @@ def _matrix(element: Any) -> Any:
 
 
 def _parts_of_object(source: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place]]:
+    if not hasattr(source, "obs") or not hasattr(source, "var"):
+        message = f"expected a path, an AnnData or a MuData, got {type(source).__name__}."
+        raise InputError(message)
     if hasattr(source, "mod"):
         if "rna" not in source.mod:
             message = f"the MuData has no modality 'rna'. It has: {', '.join(source.mod)}."
             raise InputError(message)
         source = source.mod["rna"]
-    if not hasattr(source, "obs") or not hasattr(source, "var"):
-        message = f"expected a path, an AnnData or a MuData, got {type(source).__name__}."
-        raise InputError(message)
     places: list[_Place] = [(f"layers[{name!r}]", matrix, None) for name, matrix in source.layers.items()]
     if source.X is not None:
         places.append(("X", source.X, None))
@@ -269,8 +323,8 @@ def _find_counts(
         if problem is None:
             return place, matrix, genes
         seen.append(f"  {place}: {problem}")
-    others = [place for place in by_name if place not in order]
-    tail = f" Other layers: {', '.join(others)}; take one with --counts layers/NAME." if others else ""
+    others = [place.replace("layers['", "layers/").removesuffix("']") for place in by_name if place not in order]
+    tail = f" Also there: {', '.join(others)}; name the one that holds counts with --counts." if others else ""
     message = (
         f"{where} has no raw counts (whole numbers, none below zero):\n"
         + "\n".join(seen)
@@ -312,9 +366,12 @@ def _reading(where: str) -> Iterator[None]:
     """Turn what h5py, zarr and anndata raise on a damaged file into one error."""
     try:
         yield
-    except (OSError, KeyError, RuntimeError) as error:
-        if isinstance(error, UnreadableFileError):
-            raise
+    except CelljuryError:
+        raise
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"{where} cannot be read: {first}. The file is damaged or no AnnData; copy or download it again."
+        message = (
+            f"{where} cannot be read: {first}. The file is damaged, or not written by anndata: copy or download it again,"
+            " or read it with the library that wrote it (scanpy.read_10x_h5 ...) and write an h5ad."
+        )
         raise UnreadableFileError(message) from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from celljury.errors import ConfigError
 
@@ -89,6 +90,21 @@ class Config(_Section):
     reduce: ReduceSettings = ReduceSettings()
     review: ReviewSettings = ReviewSettings()
 
+    @field_validator("members", mode="before")
+    @classmethod
+    def _check_members(cls, value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and all(isinstance(name, str) and name for name in value):
+            if not value:
+                message = "expected at least one member"
+                raise ValueError(message)
+            if len(set(value)) < len(value):
+                message = "expected every member once: a member has one vote"
+                raise ValueError(message)
+        elif value not in ("default", "all-required"):
+            message = 'expected "default", "all-required" or a list of names such as ["logistic", "singler"]'
+            raise ValueError(message)
+        return value
+
     @property
     def member_names(self) -> tuple[str, ...]:
         """Names of the members asked for."""
@@ -110,24 +126,29 @@ class Config(_Section):
         ConfigError
             If the file cannot be read, or a key is unknown or out of range.
         """
-        where = str(path) if path else "the options"
         values: dict[str, Any] = {}
         if path is not None:
             try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                message = f"config {path} cannot be read as TOML: {error}."
+                # Editors on Windows write a byte order mark, which TOML does not know.
+                values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            except OSError as error:
+                message = f"config {path} cannot be read: {error.strerror}. Expected a TOML file (docs/configuration.md)."
                 raise ConfigError(message) from error
+            except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                message = f"config {path} cannot be read as TOML: {error}. Expected lines such as: seed = 1."
+                raise ConfigError(message) from error
+            cls.checked(values, where=str(path))  # alone first, so that no option hides what is wrong in it
         if base is not None:
             values = _merged(base.model_dump(mode="json"), values)
         for key, value in changes.items():
-            if value is not None:
-                *sections, last = key.split("__")
-                place = values
-                for section in sections:
-                    place = place.setdefault(section, {})
-                place[last] = value
-        return cls.checked(values, where=where)
+            if value is None:
+                continue
+            *sections, last = key.split("__")
+            change: dict[str, Any] = {last: value}
+            for section in reversed(sections):
+                change = {section: change}
+            values = _merged(values, change)
+        return cls.checked(values, where="the options")
 
     @classmethod
     def checked(cls, values: dict[str, Any], *, where: str) -> Self:
@@ -138,10 +159,21 @@ class Config(_Section):
             lines = []
             for problem in error.errors():
                 key = ".".join(str(part) for part in problem["loc"])
-                section = cls._section(problem["loc"])
-                known = f" Known here: {', '.join(section)}." if problem["type"] == "extra_forbidden" else ""
-                lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r}.{known}")
-            message = f"{where} has {len(lines)} setting(s) that do not fit:\n" + "\n".join(lines)
+                if problem["type"] == "extra_forbidden":
+                    known = cls._section(problem["loc"])
+                    near = get_close_matches(str(problem["loc"][-1]), known, n=1)
+                    hint = f" Did you mean {near[0]}?" if near else ""
+                    lines.append(f"  {key}: there is no such setting.{hint} Known here: {', '.join(known)}.")
+                elif problem["type"] in ("model_type", "dict_type"):
+                    lines.append(f"  {key}: expected a section of settings, [{key}], got {problem['input']!r}.")
+                else:
+                    rule = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+                    lines.append(f"  {key}: {rule}, got {problem['input']!r}.")
+            message = (
+                f"{where}: {len(lines)} setting(s) do not fit:\n"
+                + "\n".join(lines)
+                + "\nCorrect them; docs/configuration.md lists every setting."
+            )
             raise ConfigError(message) from error
 
     @classmethod

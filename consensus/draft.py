@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from celljury.ballot import read_table
 from celljury.cells import read_obs
 from celljury.errors import InputError, MissingColumnError, OutputError, UnreadableFileError
 from celljury.labels import map_column, nearest_terms
@@ -22,10 +23,18 @@ def draft_map(
 ) -> tuple[int, list[tuple[str, list[tuple[str, str]]]]]:
     """Write a draft SSSOM table and return how many labels were mapped, and those that were not with suggestions.
 
+    Parameters
+    ----------
+    source
+        An h5ad, h5mu or zarr, or a table (TSV, CSV, parquet), with a column ``labels``; or a text file with one label a
+        line, then ``labels`` is None.
+
     Raises
     ------
+    InputError
+        If no column is named for a file of cells, or there are no labels.
     MissingColumnError
-        If the column is not there, or none is named for a file of cells.
+        If the column is not there.
     OutputError
         If ``out`` exists and ``overwrite`` is False, or cannot be written.
     """
@@ -33,11 +42,16 @@ def draft_map(
 
     if out.exists() and not overwrite:
         raise OutputError.for_path(out, "it exists, and may hold a curator's work; --overwrite replaces it")
-    if source.suffix in (".h5ad", ".h5mu", ".zarr"):
-        obs = read_obs(source)
-        if labels is None or labels not in obs.columns:
-            raise MissingColumnError.for_column(labels or "", where=str(source), have=obs.columns, option="--labels")
-        column = obs[labels]
+    of_cells = source.suffix in (".h5ad", ".h5mu", ".zarr")
+    if of_cells or labels is not None:
+        table = read_obs(source) if of_cells else read_table(source)
+        have = [str(name) for name in table.columns]
+        if labels is None:
+            message = f"{source} has several columns: {', '.join(have)}. Say which holds the labels with --labels."
+            raise InputError(message)
+        if labels not in have:
+            raise MissingColumnError.for_column(labels, where=str(source), have=have, option="--labels")
+        column = table[labels]
     else:
         column = pd.Series(_lines(source), name="label", dtype=object)
     mapped = map_column(column, ontology, where=str(source), on_unmapped="abstain")
@@ -60,7 +74,14 @@ def draft_map(
 
 def _lines(source: Path) -> list[str]:
     try:
-        return [line.strip() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{source} cannot be read as text: {error}. Expected an h5ad, or one label a line."
+        message = (
+            f"{source} cannot be read as text: {error}. Expected an h5ad or a table and --labels COLUMN, or one label a"
+            " line."
+        )
         raise UnreadableFileError(message) from error
+    if lines and "\t" in lines[0]:
+        message = f"{source} is a table: expected one label a line. Say which column holds the labels with --labels."
+        raise InputError(message)
+    return lines

@@ -202,7 +202,7 @@ def align_genes(var: pd.DataFrame, table: GeneTable, *, where: str, min_shared: 
     found = column >= 0
     present = np.zeros(len(table.names), bool)
     present[column[found]] = True
-    original = var.index if matched_by == "var_names" else var[matched_by[5:-2]].astype(str)
+    original = np.array(var.index if matched_by == "var_names" else var[matched_by[5:-2]], dtype=str)
     versioned = np.array([bool(_ENSEMBL_VERSION.match(str(name))) for name in original])
     lost = np.flatnonzero(~present)
     report = CoverageReport(
@@ -217,11 +217,12 @@ def align_genes(var: pd.DataFrame, table: GeneTable, *, where: str, min_shared: 
         missing=tuple(table.names[i] for i in lost[np.argsort(-table.share[lost], kind="stable")][:20]),
     )
     if n_shared < min_shared:
-        examples = ", ".join(str(name) for name in var.index[:3])
+        examples = ", ".join(str(name) for name in original[~found][:3]) or "none"
         message = (
-            f"{where}: {report.sentence()}; at least {min_shared} are needed. The query's genes look like: {examples};"
-            f" the jury's like: {', '.join(table.names[:3])}. Name them in the same system (symbols or Ensembl ids, same"
-            " organism), or fit a jury on the shared genes; the limit is genes.min_shared in the config."
+            f"{where}: {report.sentence()}; at least {min_shared} are needed. Genes that only the query has look like:"
+            f" {examples}; those that only the jury has: {', '.join(report.missing[:3]) or 'none'}. Name them in the same"
+            " system (symbols or Ensembl ids, same organism), or fit a jury on the shared genes; the limit is"
+            " genes.min_shared in the config."
         )
         raise GenesError(message)
     ones = np.ones(int(found.sum()), np.float32)

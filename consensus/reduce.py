@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Float32 sums of up to a few dozen shares are off by less.
 TOLERANCE = 1e-5
+# Shares are kept to this many digits: all votes are then 1, not 0.9999999, however the sum was made.
+DIGITS = 6
 CHUNK_BYTES = 1 << 26
 
 
@@ -51,7 +53,8 @@ class Reduced:
     term
         Index of the called term, int32, -1 = unresolved.
     end
-        Where the walk ended, also where that is too general to be a label, int32, -1 = nobody voted.
+        Where the walk ended, also where that is too general to be a label, int32, -1 = nobody voted, or no term holds
+        enough.
     top_term, runner_up
         Terms with most and second most mass before the walk, int32, -1 = none.
     status
@@ -68,12 +71,13 @@ class Reduced:
     n_votes
         Votes cast, int16.
     camp_a, camp_b
-        The most general terms of the two largest camps of votes, int32, -1 = fewer camps. A camp is a voted term with
-        no voted descendant, with the votes above it that are not above another's.
+        The most general votes of the two largest camps, int32, -1 = fewer camps. A camp is a voted term with no voted
+        term below it, and the votes above it; votes above both belong to neither. Rivals, which share no descendant,
+        come before axes of one type, however large: two rivals are named wherever there are any.
     size_a, size_b
         Share of cast votes in them, float32 0-1.
     crossed
-        Whether the camps share a descendant, so that both may be right, bool.
+        Whether the camps share a descendant, so that both may be right, bool; then no two votes are rivals.
     mixed
         Whether one vote lies above another: same line, different depth, bool.
     """
@@ -119,15 +123,17 @@ def reduce_votes(
     too_general
         Terms that are no label, bool (n_ontology_terms,).
     weights
-        One a member; equal if None. A cell's weights are rescaled over the members that voted on it.
+        One a member; equal if None. A cell's weights are rescaled over the members that voted on it; a member of
+        weight 0 has no vote.
     """
-    equal = weights is None or len(set(np.asarray(weights).tolist())) <= 1
+    weight = member_weights(weights, terms.shape[1])
+    silent = weight == 0
+    equal = len(set(weight.tolist())) <= 1
     # With equal weights the members are exchangeable, and their order is forgotten: far fewer patterns.
-    ordered = np.sort(terms, axis=1) if equal else terms
+    ordered = np.sort(terms, axis=1) if equal else np.where(silent, np.int32(-1), terms)
     first, inverse = distinct_rows(ordered)
     rows = ordered[first]
     used = np.unique(rows[rows >= 0]).astype(np.int32)
-    weight = np.ones(rows.shape[1]) if equal or weights is None else np.asarray(weights, np.float64)
     cast = (rows >= 0) * weight
     total = cast.sum(axis=1, keepdims=True)
     share = np.divide(cast, total, out=np.zeros_like(cast), where=total > 0).astype(np.float32)
@@ -148,6 +154,7 @@ def reduce_mass(
 ) -> Reduced:
     """Reduce pooled mass, CSR (n_cells, n_ontology_terms); agreement and camps still come from the top votes ``terms``."""
     used = np.unique(np.concatenate([pooled.indices, terms[terms >= 0]])).astype(np.int32)
+    terms = np.sort(terms, axis=1)  # members' order is forgotten, as in `reduce_votes`
     cast = (terms >= 0).astype(np.float32)
     total = cast.sum(axis=1, keepdims=True)
     share = np.divide(cast, total, out=np.zeros_like(cast), where=total > 0)
@@ -155,6 +162,22 @@ def reduce_mass(
         (pooled.data, np.searchsorted(used, pooled.indices), pooled.indptr), shape=(len(terms), len(used))
     )
     return _reduce(mass, used, terms, ontology, threshold=threshold, too_general=too_general, share=share)
+
+
+def member_weights(weights: NDArray[np.float64] | None, n_members: int) -> NDArray[np.float64]:
+    """Return the members' weights, float64 (n_members,), all 1 if None.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite weight a member, one is below zero, or all are zero.
+    """
+    given = np.ones(n_members) if weights is None else np.asarray(weights, np.float64)
+    valid = given.shape == (n_members,) and bool((np.isfinite(given) & (given >= 0)).all())
+    if not valid or (n_members and not given.any()):
+        message = f"weights: expected {n_members} numbers, none below zero and not all zero, got {given.tolist()}"
+        raise ValueError(message)
+    return given
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +214,7 @@ def _reduce(
     """Reduce rows of mass (n, n_used) with the votes (n, k) behind them; ``share`` is each vote's weight (n, k)."""
     if not len(used):
         return _nobody(len(votes))
+    mass.sort_indices()  # a row's sums then run in one order, whatever the block
     frame = _Frame.of(used, ontology)
     closure = frame.closure[frame.used].astype(np.float32)
     # -1 stays -1: one more row and column of False at the end stand for "no vote".
@@ -211,10 +235,10 @@ def _reduce_chunk(
     too_general: Bools,
     threshold: float,
 ) -> Reduced:
-    dense = mass.toarray()
-    reach = dense @ closure
-    end, support = _first_reaching(reach, frame, threshold)
-    top, runner_up = _two_largest(dense)
+    # Row by row in the sparse form: a dense product is slower, and its last bits change with the size of the block.
+    reach = mass @ closure
+    end, support = _first_reaching(reach, mass, closure, frame, threshold)
+    top, runner_up = _two_largest(mass.toarray())
     voted = end >= 0
     called = voted & ~too_general[end]
     top_place = np.where(top >= 0, frame.used[top], -1)
@@ -239,7 +263,7 @@ def _reduce_chunk(
         return ids(np.where(column >= 0, frame.used[column], -1))
 
     def unit(values: Floats) -> Floats:
-        return np.clip(np.where(np.abs(values) < TOLERANCE, 0, values), 0, 1).astype(np.float32)
+        return np.clip(np.round(values, DIGITS), 0, 1).astype(np.float32)
 
     return Reduced(
         term=ids(term),
@@ -261,11 +285,13 @@ def _reduce_chunk(
     )
 
 
-def _first_reaching(reach: Floats, frame: _Frame, threshold: float) -> tuple[NDArray[np.int64], Floats]:
+def _first_reaching(
+    reach: Floats, mass: csr_matrix, closure: Floats, frame: _Frame, threshold: float
+) -> tuple[NDArray[np.int64], Floats]:
     """Return the first place whose reach passes, -1 = none, and its reach; both (n,).
 
-    At one half two branches can pass at once. Neither is called by chance: such rows go on to the first term that holds
-    more than half.
+    At one half two branches can pass at once, each with votes that the other lacks. Neither is called by chance: such
+    rows go on to the first term that holds more than half.
     """
     rows = np.arange(len(reach))
     passes = reach >= threshold - TOLERANCE
@@ -276,6 +302,11 @@ def _first_reaching(reach: Floats, frame: _Frame, threshold: float) -> tuple[NDA
         unlike = ~(frame.closure | frame.closure.T)
         tied = np.flatnonzero(half)
         tied = tied[(passes[tied] & unlike[first[tied]]).any(axis=1)]
+        # What a passing term holds of the first one's votes; one that holds them all is another parent, no rival.
+        held = mass[tied]
+        held.data *= closure[held.indices, np.repeat(first[tied], np.diff(held.indptr))]
+        lacks = held @ closure < reach[tied, first[tied]][:, None] - TOLERANCE
+        tied = tied[(passes[tied] & unlike[first[tied]] & lacks).any(axis=1)]
         first[tied] = (reach[tied] > 0.5 + TOLERANCE).argmax(axis=1)
         found[tied] = reach[tied, first[tied]] > 0.5 + TOLERANCE
     return np.where(found, first, -1), np.where(found, reach[rows, first], 0).astype(np.float32)
@@ -305,21 +336,26 @@ class _Camps:
 def _camps(votes: NDArray[np.int64], share: Floats, frame: _Frame) -> _Camps:
     """Find the two largest camps among votes (n, k), given as places in the frame."""
     n = len(votes)
-    at_or_below = _padded(frame.closure)
+    # One look-up for both questions: bit 1 = at or below, bit 2 = shares a descendant.
+    relation = np.pad(frame.closure + 2 * frame.related.astype(np.int8), ((0, 1), (0, 1)))
+    looked_up = relation[votes[:, :, None], votes[:, None, :]]
     # pair[r, i, j]: vote i lies at or below vote j.
-    pair = at_or_below[votes[:, :, None], votes[:, None, :]]
+    pair = (looked_up & 1).astype(bool)
     same = votes[:, :, None] == votes[:, None, :]
     cast = votes >= 0
     strictly_above = pair.transpose(0, 2, 1) & ~same
     lowest = cast & ~strictly_above.any(axis=2)
-    size = np.where(lowest, np.einsum("rij,rj->ri", pair, share), -1)
+    rival = (looked_up & 2 == 0) & lowest[:, :, None] & lowest[:, None, :]
+    rivalled = rival.any(axis=2)
+    size = np.einsum("rij,rj->ri", pair, share)
     rows = np.arange(n)
-    i = _largest(size, votes, len(frame.terms))
-    a = np.where(size[rows, i] > 0, votes[rows, i], -1)
+    i = _largest(size, _preferred(rivalled, lowest), votes, len(frame.terms))
+    a = np.where(lowest[rows, i], votes[rows, i], -1)
     above_a = pair[rows, i]
-    size = np.where(lowest & (votes != a[:, None]), np.einsum("rij,rj->ri", pair & ~above_a[:, None, :], share), -1)
-    j = _largest(size, votes, len(frame.terms))
-    b = np.where(size[rows, j] > 0, votes[rows, j], -1)
+    size = np.einsum("rij,rj->ri", pair & ~above_a[:, None, :], share)
+    other = lowest & (votes != a[:, None])
+    j = _largest(size, _preferred(rival[rows, i], other), votes, len(frame.terms))
+    b = np.where(other[rows, j], votes[rows, j], -1)
     above_b = pair[rows, j] & (b >= 0)[:, None]
     in_a = above_a & ~above_b & (a >= 0)[:, None]
     in_b = above_b & ~above_a
@@ -334,10 +370,15 @@ def _camps(votes: NDArray[np.int64], share: Floats, frame: _Frame) -> _Camps:
     )
 
 
-def _largest(size: Floats, votes: NDArray[np.int64], n_terms: int) -> NDArray[np.int64]:
-    """Column of the largest size per row; of equals the more informative vote, whatever the members' order."""
+def _preferred(first: Bools, otherwise: Bools) -> Bools:
+    """Return ``first`` in rows that have any, else ``otherwise``; bool (n, k)."""
+    return np.where(first.any(axis=1, keepdims=True), first, otherwise)
+
+
+def _largest(size: Floats, among: Bools, votes: NDArray[np.int64], n_terms: int) -> NDArray[np.int64]:
+    """Column of the largest size ``among`` some, per row; of equals the more informative, whatever the members' order."""
     # A place is an integer below n_terms, so this term is below any difference between two sizes.
-    return (np.round(size, 4) - 1e-5 * votes / max(n_terms, 1)).argmax(axis=1)
+    return np.where(among, np.round(size, 4) - 1e-5 * votes / max(n_terms, 1), -1).argmax(axis=1)
 
 
 def _padded(square: Bools) -> Bools:

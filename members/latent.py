@@ -11,8 +11,9 @@ import numpy as np
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberVotes, Reference
 from celljury.members.neighbors import NeighborIndex
-from celljury.members.scvi_model import Encoder, Network, filled, widen
-from celljury.members.scvi_training import TrainingCells, content_order, operate
+from celljury.members.scvi_cells import TrainingCells, content_order, filled
+from celljury.members.scvi_model import Encoder, Network, widen
+from celljury.members.scvi_training import operate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,8 +75,9 @@ class LatentMember(Member):
     def _adapt(self, query: Block) -> None:
         seen = np.asarray(query.counts.sum(axis=1)).ravel() > 0
         complete = bool(query.present.all())
+        worth = float(self.gene_share[query.present].sum()) >= self.settings.surgery_min_share
+        used = np.unique(query.batch[seen]) if worth else np.empty(0, np.int32)
         learned = []
-        used = np.unique(query.batch[seen])
         for i in used:
             counts = query.counts[np.flatnonzero(seen & (query.batch == i))]
             counts = counts[content_order(counts)[: self.settings.surgery_cells_per_batch]]
@@ -93,7 +95,7 @@ class LatentMember(Member):
             name: np.concatenate([columns[name] for columns in learned], axis=1) if learned else typical
             for name, typical in self.network.typical_batch().items()
         }
-        self.batches = tuple(query.batches[i] for i in used)
+        self.batches = tuple(query.batches[i] for i in used[::-1])
         self._encoder = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,6 @@ from celljury.members.base import MemberSettings, MemberVotes
 from celljury.members.latent import LatentMember
 from celljury.members.scvi_training import (
     NetworkSettings,
-    TrainingCells,
     default_scanvi_epochs,
     train_scanvi,
     trained_scvi,
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from celljury.members.scvi_cells import TrainingCells
     from celljury.members.scvi_model import Network
 
 
@@ -32,12 +32,17 @@ class ScanviSettings(NetworkSettings):
         Passes over the reference after those of scVI; by default `default_scanvi_epochs`.
     cells_per_label
         Labelled cells of a term that the classifier sees in a pass.
+    vote
+        ``classifier``: scANVI's own probabilities. ``neighbors``: the nearest reference cells in its latent space, which
+        did a point better on two pairs of three (770 cells, four seeds: 0.972 against 0.961; 271 shared genes: 0.918
+        against 0.895; 315 cells: 0.944 against 0.947) but says less that scVI kNN has not said.
     neighbors
-        Reference cells that the strangeness looks at.
+        Reference cells that the strangeness, and that vote, look at.
     """
 
     scanvi_epochs: int | None = Field(default=None, ge=1)
     cells_per_label: int = Field(default=100, ge=1)
+    vote: Literal["classifier", "neighbors"] = "classifier"
     neighbors: int = Field(default=15, ge=1, le=200)
 
 
@@ -64,4 +69,5 @@ class Scanvi(LatentMember):
         )
 
     def _vote(self, latent: NDArray[np.float32]) -> MemberVotes:
-        return MemberVotes(self.encoder.probabilities(latent), self.index.vote(latent)[1])
+        mass, distance = self.index.vote(latent)
+        return MemberVotes(mass if self.settings.vote == "neighbors" else self.encoder.probabilities(latent), distance)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
-import random
-import warnings
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from celljury.members.arrays import load_arrays, save_arrays
+from celljury.members.scvi_cells import UNKNOWN, cells_table, filled
+from celljury.members.torch_session import session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from anndata import AnnData
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
@@ -31,7 +28,6 @@ SURGERY_READY = {
     "use_batch_norm": "none",
     "gene_likelihood": "nb",
 }
-UNKNOWN = "Unknown"  # scANVI's category of unlabelled cells; labelled ones carry the index of their term
 ENCODE_ROWS = 2_048  # cells made dense at a time
 
 
@@ -124,40 +120,6 @@ def widen(network: Network, columns: Mapping[str, NDArray[np.float32]]) -> Netwo
     return replace(network, n_batches=network.n_batches + n_new, state=state)
 
 
-def cells_table(
-    counts: csr_matrix | NDArray[np.float32],
-    *,
-    batch: NDArray[np.integer[Any]],
-    n_batches: int,
-    label: NDArray[np.integer[Any]],
-    n_terms: int,
-) -> AnnData:
-    """Return an AnnData as scvi-tools wants it: obs ``batch`` and ``label`` are categories "0", "1", ... or `UNKNOWN`.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, CSR or dense (n_cells, n_genes).
-    batch, n_batches
-        Index of each cell's batch, and how many there are.
-    label, n_terms
-        Index of each cell's term, -1 = unlabelled, and how many there are.
-    """
-    import pandas as pd
-    from anndata import AnnData
-
-    terms = pd.Index([*(f"{i:06d}" for i in range(n_terms)), UNKNOWN])
-    batches = pd.Index([f"{i:06d}" for i in range(n_batches)])
-    obs = pd.DataFrame(
-        {
-            "batch": pd.Categorical.from_codes(batch, batches),
-            "label": pd.Categorical.from_codes(np.where(label < 0, n_terms, label), terms),
-        },
-        index=[str(i) for i in range(counts.shape[0])],
-    )
-    return AnnData(X=counts, obs=obs, var=pd.DataFrame(index=[str(i) for i in range(counts.shape[1])]))
-
-
 def build(network: Network) -> Any:
     """Return the scvi-tools model of ``network``, set up on made cells that show it every batch and term.
 
@@ -240,78 +202,3 @@ class Encoder:
 
         with session(seed=0, threads=self.threads), torch.inference_mode():
             return np.asarray(torch.softmax(self.module.classifier(torch.from_numpy(latent)), dim=-1).numpy())
-
-
-def filled(counts: csr_matrix, *, present: NDArray[np.bool_], share: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return dense counts, float32 (n_cells, n_genes), with the genes that the query lacks at what is expected of them.
-
-    A missing gene gets the cell's depth times the gene's mean share in the reference, the depth being the cell's counts
-    over the share of the genes that were measured. Zeros instead look like a cell that turned those genes off: with 271
-    of 1,767 genes (symphony -> pbmc3k, two seeds) zeros gave accuracy 0.84 and 0.76 (scVI kNN), 0.85 and 0.77 (scANVI),
-    this gave 0.94 and 0.92, 0.91 and 0.95.
-
-    Parameters
-    ----------
-    counts
-        Raw counts, CSR (n_cells, n_genes); missing genes are empty columns.
-    present
-        Which genes the query measured, bool (n_genes,).
-    share
-        Mean share of a reference cell's counts by gene, (n_genes,), sums to 1.
-    """
-    dense = np.asarray(counts.toarray(), dtype=np.float32)
-    measured = float(share[present].sum())
-    if present.all() or measured <= 0:
-        return dense
-    depth = dense.sum(axis=1, dtype=np.float64) / measured
-    dense[:, ~present] = np.outer(depth, share[~present])
-    return dense
-
-
-@contextmanager
-def session(*, seed: int, threads: int) -> Iterator[None]:
-    """Work with torch quietly, on ``threads`` threads and from ``seed``; leave the caller's state as it was.
-
-    Seeds by hand: ``scvi.settings.seed`` also prints, and grows an environment variable at every call.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(_quiet())
-        import torch
-
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(threads)
-        stack.callback(np.random.set_state, np.random.get_state())  # scANVI draws its labelled cells from numpy's own
-        stack.callback(random.setstate, random.getstate())
-        stack.enter_context(torch.random.fork_rng(devices=range(torch.cuda.device_count())))
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        yield
-
-
-# What scvi-tools and Lightning say of trainings that are as they should be here: frozen layers are in eval mode, small
-# queries and rare types have few cells, missing genes are filled with fractions of a count. The second is Lightning's
-# own use of a part of torch that changed.
-EXPECTED_WARNINGS = (
-    r"Found .* module\(s\) in eval mode at the start of training",
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",
-    r"Category .* has fewer than 3 cells",
-    r"Last batch will have a small size",
-    r".*does not contain unnormalized count data",
-)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what scvi-tools and Lightning say of every training, and only that."""
-    with ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        for message in EXPECTED_WARNINGS:
-            warnings.filterwarnings("ignore", message=message)
-        import scvi  # noqa: F401 - its import sets the level of its logger
-
-        for name in ("scvi", "lightning.pytorch", "lightning.fabric"):
-            logger = logging.getLogger(name)
-            stack.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.ERROR)
-        yield

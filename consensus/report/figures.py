@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from celljury.ontology.graph import CellOntology
     from celljury.run import Run
 
-INK, MUTED, CALL, STRANGE = "#1d2733", "#66727f", "#0b6e99", "#b3261e"
+INK, MUTED, GREY, STRANGE = "#1d2733", "#66727f", "#c4cad1", "#b3261e"
 # Okabe & Ito's colours (2008), safe for colour-blind readers, then shades of them; more types than that share grey.
 TYPE_COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#5b3fa3", "#7f5539", "#2d7d46",
@@ -108,21 +108,17 @@ def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ont
         here = (labels == label).to_numpy()
         if here.any():
             panels[0].scatter(
-                *points[here].T, s=size, c=colour.get(label, "#c4cad1"), linewidths=0,
+                *points[here].T, s=size, c=colour.get(label, GREY), linewidths=0,
                 marker="x" if label == "(unresolved)" else "o", label=f"{label} ({here.sum():,})" if label in colour else None,
                 **({"linewidths": 0.8} if label == "(unresolved)" else {}),
             )  # fmt: skip
     panels[0].set_title("call")
     handles, texts = panels[0].get_legend_handles_labels()
-    panels[0].legend(
-        handles[::-1],
-        texts[::-1],
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.04),
-        ncols=2,
-        frameon=False,
-        fontsize=7,
-        markerscale=1.6,
+    if n_other := int(len(labels) - counts[[label for label in counts.index if label in colour]].sum()):
+        handles.insert(0, panels[0].scatter([], [], s=size, c=GREY, linewidths=0))
+        texts.insert(0, f"other terms ({n_other:,})")
+    figure.legend(
+        handles[::-1], texts[::-1], loc="outside lower left", ncols=4, frameon=False, fontsize=8, markerscale=1.6
     )
     for panel, column, limits in ((panels[1], "same_term", (0, 1)), (panels[2], "depth", (0, None))):
         high = limits[1] or max(int(cells[column].max()), 1)
@@ -130,9 +126,7 @@ def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ont
             *points.T, s=size, c=cells[column], cmap="cividis", vmin=limits[0], vmax=high, linewidths=0
         )
         figure.colorbar(drawn, ax=panel, shrink=0.7)
-        panel.set_title(
-            "agreement: largest share of votes on one term" if column == "same_term" else "depth of the call"
-        )
+        panel.set_title("agreement (votes on one term)" if column == "same_term" else "depth of the call")
     for panel in panels:
         panel.set_xticks([])
         panel.set_yticks([])
