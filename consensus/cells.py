@@ -239,7 +239,8 @@ def _parts_of_group(group: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place
         places.append((f"layers[{name!r}]", _matrix(group["layers"][name]), None))
     if "X" in group and _has_shape(group["X"]):
         places.append(("X", _matrix(group["X"]), None))
-    if "raw" in group and "X" in group["raw"]:
+    # anndata may write a raw that is not there as an empty dataset.
+    if "raw" in group and hasattr(group["raw"], "keys") and "X" in group["raw"]:
         places.append(("raw.X", _matrix(group["raw"]["X"]), read_elem(group["raw"]["var"])))
     return obs, var, places
 
@@ -252,7 +253,9 @@ def _table(group: Any, name: str) -> pd.DataFrame:
         message = f"no {name} in it, only {', '.join(sorted(group.keys())[:10]) or 'nothing'}"
         raise OSError(message)
     if not hasattr(group[name], "keys"):
-        message = f"{name} is no group of columns, as before anndata 0.7; read it with anndata.read_h5ad and write it again"
+        message = (
+            f"{name} is no group of columns, as before anndata 0.7; read it with anndata.read_h5ad and write it again"
+        )
         raise OSError(message)
     return read_elem(group[name])
 

@@ -132,7 +132,9 @@ class Config(_Section):
                 # Editors on Windows write a byte order mark, which TOML does not know.
                 values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
             except OSError as error:
-                message = f"config {path} cannot be read: {error.strerror}. Expected a TOML file (docs/configuration.md)."
+                message = (
+                    f"config {path} cannot be read: {error.strerror}. Expected a TOML file (docs/configuration.md)."
+                )
                 raise ConfigError(message) from error
             except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
                 message = f"config {path} cannot be read as TOML: {error}. Expected lines such as: seed = 1."

@@ -24,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from celljury.errors import CelljuryError, ConfigError, MemberError, MemberUnavailableError
 from celljury.members.arrays import load_arrays
@@ -100,7 +101,8 @@ def read_reference(folder: Path) -> Reference:
 class Host:
     """Holds members and does what it is told: ``fit``, ``load``, ``adapt``, ``predict``."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
         self.members: dict[str, Member] = {}
         self._last: tuple[str, Any] = ("", None)
 
@@ -110,7 +112,8 @@ class Host:
             with suppress(ImportError):  # fit and load say it better
                 import_module(module)  # what it costs is not the member's doing
         wall, cpu = time.perf_counter(), time.process_time()
-        answer: dict[str, Any] = getattr(self, order["do"])(order) or {}
+        with threadpool_limits(self.threads):
+            answer: dict[str, Any] = getattr(self, order["do"])(order) or {}
         return answer | {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
 
     def fit(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +152,7 @@ def serve() -> None:
     """Be a worker: read orders from standard input until it closes, answer on what was standard output."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not among the answers
-    host = Host()
+    host = Host(int(sys.argv[1]))
     for line in sys.stdin:
         try:
             answer = {"ok": True} | host.do(json.loads(line))
@@ -220,7 +223,7 @@ class _Worker:
         )
         with self.log_path.open("ab") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from celljury.engine import serve; serve()"],
+                [sys.executable, "-c", "from celljury.engine import serve; serve()", str(self.threads)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, encoding="utf-8",
                 env=os.environ | limits,
             )  # fmt: skip
@@ -297,7 +300,7 @@ class Bench:
 
     def _worker(self, kind: str) -> _Worker:
         if kind not in self._workers:
-            local = Host() if self.engine == "local" else None
+            local = Host(self.threads) if self.engine == "local" else None
             self._workers[kind] = _Worker(kind, local, self.folder / f"worker-{kind}.log", self.threads)
         return self._workers[kind]
 

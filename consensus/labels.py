@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # What pipelines write where there is no label; CELLxGENE's schema demands "unknown".
 NO_LABEL = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "unassigned", "unlabeled", "unlabelled"})
 
-# A label that maps to nothing costs a search of tens of milliseconds and a line on the screen. The largest published
-# references name about 450 cell types; a column with more unmapped values is no column of labels.
+# A label that maps to nothing costs a search of tens of milliseconds and a line on the screen. Thousands are mostly a
+# wrong column; where they are not (the mouse brain has 5,322 clusters, doi:10.1038/s41586-023-06812-z), a map is drafted.
 MAX_UNMAPPED = 1000
 
 
@@ -93,7 +93,8 @@ def map_column(
     UnknownLabelError
         If labels match no term and ``on_unmapped`` is ``stop``; all of them are named with their nearest terms.
     InputError
-        If the column holds numbers with a fraction, or thousands of values that are no labels.
+        If the column holds numbers with a fraction, or ``on_unmapped`` is ``stop`` and more than `MAX_UNMAPPED` values
+        match nothing.
     """
     import pandas as pd
 
@@ -112,11 +113,12 @@ def map_column(
         else:
             rows.append(LabelRow(label, n, match.i_term, match.how, match.predicate))
     unmapped = [row for row in rows if row.label and row.i_term < 0]
-    if len(unmapped) > MAX_UNMAPPED or (unmapped and any(isinstance(v, float) and v % 1 for v in values.tolist())):
+    of_numbers = any(isinstance(value, float) and value % 1 for value in values.tolist())
+    if unmapped and (of_numbers or (on_unmapped == "stop" and len(unmapped) > MAX_UNMAPPED)):
         shown = ", ".join(repr(row.label) for row in unmapped[:3])
         message = (
             f"{where}: column {str(column.name)!r} holds {len(unmapped):,} different values that name no cell type (e.g."
-            f" {shown}): these are no labels. Name a column of Cell Ontology ids or cell type labels."
+            f" {shown}). Name a column of Cell Ontology ids or cell type labels; if it is one, draft a map with celljury map."
         )
         raise InputError(message)
     if unmapped and on_unmapped == "stop":

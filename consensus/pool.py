@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from celljury.votes import Votes
 
 
+def checked_weights(weights: NDArray[np.float64] | None, n_members: int) -> NDArray[np.float64]:
+    """Return the members' weights, float64 (n_members,), all 1 if None.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite weight a member, one is below zero, or all are zero.
+    """
+    given = np.ones(n_members) if weights is None else np.asarray(weights, np.float64)
+    valid = given.shape == (n_members,) and bool((np.isfinite(given) & (given >= 0)).all())
+    if not valid or (n_members and not given.any()):
+        message = f"weights: expected {n_members} numbers, none below zero and not all zero, got {given.tolist()}"
+        raise ValueError(message)
+    return given
+
+
 def member_weights(votes: Votes, weights: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return each member's weight on each cell, float64 (n_cells, n_members): 0 where it abstained, rows sum to 1 or 0."""
-    given = np.ones(len(votes.members)) if weights is None else np.asarray(weights, np.float64)
-    if given.shape != (len(votes.members),) or (given < 0).any() or not given.any():
-        message = f"weights: expected {len(votes.members)} numbers, none below zero and not all zero, got {given!r}"
-        raise ValueError(message)
+    given = checked_weights(weights, len(votes.members))
     cast = (votes.terms >= 0) * given
     total = cast.sum(axis=1, keepdims=True)
     return np.divide(cast, total, out=np.zeros_like(cast), where=total > 0)

@@ -19,7 +19,7 @@ from celljury import __version__
 from celljury.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 RECORDED = (
@@ -88,14 +88,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
-def make_folder(path: Path, *, owned: str, overwrite: bool = False) -> None:
+def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
     """Make an output folder; one that already holds ``owned`` (a finished result) is only replaced on request.
+
+    Parameters
+    ----------
+    inputs
+        What the command reads; those that are paths must not lie in a folder that is replaced. Others are passed over.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written, is in the way, or holds a result and ``overwrite`` is False.
+        If the folder cannot be made or written, is in the way, holds a result and ``overwrite`` is False, or holds one
+        of ``inputs``.
     """
+    for item in inputs if path.is_dir() else ():
+        if isinstance(item, (str, Path)) and path.resolve() in (resolved := Path(item).resolve(), *resolved.parents):
+            raise OutputError.for_path(path, f"{item}, which this command reads, lies in it")
     if (path / owned).exists() and not overwrite:
         raise OutputError.for_path(path, f"it already holds a finished result ({owned}); --overwrite replaces it")
     if path.exists() and not path.is_dir():

@@ -42,13 +42,13 @@ class Reason(IntFlag):
 MEANING = {
     Reason.SIBLING_CONFLICT: "members split over branches of the ontology",
     Reason.GRANULARITY: "members agree as far as they go, but one is coarser or on another axis",
-    Reason.BACKED_OFF: "the call is above the term with most votes",
+    Reason.BACKED_OFF: "the call is above, or beside, the term with most votes",
     Reason.TOO_GENERAL: "the votes meet only at a term too general to be a label",
     Reason.MEMBER_ABSENT: "a member of the jury did not take part in this run",
     Reason.MEMBER_ABSTAINED: "a member did not vote on this cell",
     Reason.LOW_GENES: "the query has few of the genes that the jury learned from",
-    Reason.BROAD_LABEL_MAP: "the label behind a vote reached the ontology by a broad match",
-    Reason.OBSOLETE_LABEL: "the label behind a vote used an id that has been replaced",
+    Reason.BROAD_LABEL_MAP: "a label behind the votes was mapped to a broader term, so the cell may be of a narrower type",
+    Reason.OBSOLETE_LABEL: "a label behind the votes was written as an id that has since been replaced",
     Reason.RARE_IN_REFERENCE: "few reference cells stand behind the call",
 }
 
@@ -159,26 +159,34 @@ def sentences(
         end, top, a, b = (int(field[i]) for field in (reduced.end, reduced.top_term, reduced.camp_a, reduced.camp_b))
         match reason:
             case Reason.SIBLING_CONFLICT:
-                where = f"they meet at {name(meet)}" if meet >= 0 else "they do not meet"
-                return (
-                    f"Members split over two branches: {reduced.size_a[i] * n:.0f} of {n} votes for {name(a)},"
-                    f" {reduced.size_b[i] * n:.0f} for {name(b)}; {where}."
-                )
+                n_a, n_b = round(reduced.size_a[i] * n), round(reduced.size_b[i] * n)
+                rest = f" and {n - n_a - n_b} for neither" if n > n_a + n_b else ""
+                where = f"the two meet at {name(meet)}" if meet >= 0 else "the two have no common ancestor"
+                return f"Members split over two branches, {n_a} of {n} votes for {name(a)}, {n_b} for {name(b)}{rest}; {where}."
             case Reason.GRANULARITY if reduced.crossed[i]:
-                return f"{name(a)} and {name(b)} are different axes of one type, not rivals: a cell can be both."
+                return f"{name(a)} and {name(b)} do not exclude each other: a cell can be both."
             case Reason.GRANULARITY:
                 terms = Counter(int(term) for term in votes if term >= 0)
-                said = ", ".join(f"{n_votes} say {ontology.labels[term]}" for term, n_votes in sorted(terms.items()))
-                return f"Members agree but not on how finely: {said}."
+                said = ", ".join(
+                    f"{times} {'says' if times == 1 else 'say'} {ontology.labels[term]}"
+                    for term, times in sorted(terms.items())
+                )
+                return f"Members agree on the line but not on how far down: {said}."
+            case Reason.BACKED_OFF if not ontology.is_ancestor(end, top):
+                return (
+                    f"More votes lie at or below {name(end)} than on {name(top)}, the term with most votes, which lies beside"
+                    " it."
+                )
             case Reason.BACKED_OFF:
                 bits = ontology.ic[top] - ontology.ic[end]
                 levels = int(ontology.depth[top] - ontology.depth[end])
-                return f"Backed off from {name(top)} to {name(end)}: {levels} level(s), {bits:.1f} bits given up."
+                up = "1 level" if levels == 1 else f"{levels} levels"
+                return f"Backed off from {name(top)} by {up} to {name(end)}, giving up {bits:.1f} bits."
             case Reason.TOO_GENERAL:
-                return f"The votes meet only at {name(end)}, which is too general to be a label."
+                return f"The votes agree on nothing finer than {name(end)}, which is too general to be a label."
             case Reason.MEMBER_ABSENT:
-                who = "; ".join(f"{member}: {why}" for member, why in background.absent.items())
-                return f"Absent from this run: {who}."
+                who = "; ".join(f"{member} ({why.rstrip('. ')})" for member, why in background.absent.items())
+                return f"Took no part in this run: {who}."
             case Reason.MEMBER_ABSTAINED:
                 who = ", ".join(
                     member
@@ -191,7 +199,8 @@ def sentences(
             case Reason.RARE_IN_REFERENCE:
                 term = int(reduced.term[i]) if reduced.term[i] >= 0 else top
                 n_cells = 0 if background.n_reference is None else int(background.n_reference[term])
-                return f"Only {n_cells:,} reference cells are {name(term)}."
+                how_many = {0: "No reference cell is", 1: "Only 1 reference cell is"}
+                return f"{how_many.get(n_cells, f'Only {n_cells:,} reference cells are')} {name(term)}."
             case _:
                 return f"{MEANING[reason][0].upper()}{MEANING[reason][1:]}."
 

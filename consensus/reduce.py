@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from celljury.ontology.patterns import distinct_rows
+from celljury.pool import checked_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ def reduce_votes(
         One a member; equal if None. A cell's weights are rescaled over the members that voted on it; a member of
         weight 0 has no vote.
     """
-    weight = member_weights(weights, terms.shape[1])
+    weight = checked_weights(weights, terms.shape[1])
     silent = weight == 0
     equal = len(set(weight.tolist())) <= 1
     # With equal weights the members are exchangeable, and their order is forgotten: far fewer patterns.
@@ -162,22 +163,6 @@ def reduce_mass(
         (pooled.data, np.searchsorted(used, pooled.indices), pooled.indptr), shape=(len(terms), len(used))
     )
     return _reduce(mass, used, terms, ontology, threshold=threshold, too_general=too_general, share=share)
-
-
-def member_weights(weights: NDArray[np.float64] | None, n_members: int) -> NDArray[np.float64]:
-    """Return the members' weights, float64 (n_members,), all 1 if None.
-
-    Raises
-    ------
-    ValueError
-        If there is not one finite weight a member, one is below zero, or all are zero.
-    """
-    given = np.ones(n_members) if weights is None else np.asarray(weights, np.float64)
-    valid = given.shape == (n_members,) and bool((np.isfinite(given) & (given >= 0)).all())
-    if not valid or (n_members and not given.any()):
-        message = f"weights: expected {n_members} numbers, none below zero and not all zero, got {given.tolist()}"
-        raise ValueError(message)
-    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,9 @@ class Space:
         from sklearn.cluster import KMeans
 
         points = self.project(sample)
-        k = int(np.clip(len(points) // CELLS_PER_CLUSTER, 1, MAX_CLUSTERS))
+        # Cells that are all alike (an empty droplet many times over) have fewer places than cells.
+        n_distinct = len(np.unique(points, axis=0))
+        k = int(np.clip(len(points) // CELLS_PER_CLUSTER, 1, min(MAX_CLUSTERS, n_distinct)))
         centers = KMeans(k, n_init=3, random_state=seed).fit(points).cluster_centers_
         return replace(self, centers=centers.astype(np.float32))
 

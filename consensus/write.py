@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celljury.errors import OutputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from celljury.run import Run
@@ -22,31 +21,58 @@ def write_h5ad(run: Run, query: Any) -> Path:
 
     An h5ad is copied byte for byte and only its ``obs`` is written anew; other inputs are written as anndata writes
     them. The caller's object and file stay as they are.
-    """
-    import anndata as ad
 
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, or the query holds what anndata cannot write. Nothing stands under its name then.
+    """
     to = run.folder / "query.celljury.h5ad"
     partial = to.with_name(to.name + ".partial")
     columns = call_columns(run)
-    path = str(query)
     try:
-        if path.endswith(".h5ad") and not hasattr(query, "obs"):
-            shutil.copyfile(path, partial)
+        if not hasattr(query, "obs") and _is_h5ad(Path(query)):
+            shutil.copyfile(query, partial)
             _replace_obs(partial, columns)
         else:
-            adata = _rna(query)
-            ad.AnnData.write_h5ad(_with_columns(adata, columns), partial)
+            _write(_with_columns(_rna(query), columns), partial, to=to)
+        partial.replace(to)
+    except OutputError:
+        raise
     except OSError as error:
         raise OutputError.for_path(to, error.strerror or str(error)) from error
-    partial.replace(to)
+    finally:
+        partial.unlink(missing_ok=True)
     return to
+
+
+def _write(adata: Any, partial: Path, *, to: Path) -> None:
+    try:
+        adata.write_h5ad(partial)
+    except OSError:
+        raise
+    except Exception as error:  # anndata's own has no public name; its notes say where in the object it happened
+        why = "; ".join([str(error), *getattr(error, "__notes__", ())])
+        message = (
+            f"cannot write {to}: the query holds what an h5ad cannot ({why}). Remove that, or leave this file out with"
+            " --no-h5ad (h5ad=False). All other files of the run are there."
+        )
+        raise OutputError(message) from error
+
+
+def _is_h5ad(path: Path) -> bool:
+    """Whether a file holds one AnnData, by what is in it; its name may end in anything."""
+    import h5py
+
+    if not path.is_file():
+        return False
+    with h5py.File(path, "r") as file:
+        return "mod" not in file
 
 
 def call_columns(run: Run) -> pd.DataFrame:
     """Return the calls as columns for ``obs``, named with the prefix ``celljury_``."""
-    calls = run.calls
-    calls["p_seen"] = calls["p_seen"].astype("float32")
-    return calls.add_prefix(PREFIX)
+    return run.calls.astype({"p_seen": "float32"}).add_prefix(PREFIX)
 
 
 def _rna(query: Any) -> Any:
@@ -57,17 +83,21 @@ def _rna(query: Any) -> Any:
         return query.mod["rna"]
     if hasattr(query, "obs"):
         return query
-    path = str(query)
-    if path.endswith(".h5mu"):
+    path = Path(query)
+    if path.is_file():
         import h5py
 
         with h5py.File(path, "r") as file:
             return ad.io.read_elem(file["mod"]["rna"])
-    return ad.io.read_zarr(path)
+    import zarr
+
+    store = zarr.open_group(path, mode="r")
+    return ad.io.read_elem(store["mod"]["rna"]) if "mod" in store else ad.io.read_zarr(path)
 
 
 def _with_columns(adata: Any, columns: pd.DataFrame) -> Any:
-    copy = adata.copy()
+    # An object that is backed by a file is read: its copy would have to name a file of its own.
+    copy = adata.to_memory() if adata.isbacked else adata.copy()
     copy.obs = _joined(copy.obs, columns)
     return copy
 

@@ -95,7 +95,7 @@ class LatentMember(Member):
             name: np.concatenate([columns[name] for columns in learned], axis=1) if learned else typical
             for name, typical in self.network.typical_batch().items()
         }
-        self.batches = tuple(query.batches[i] for i in used[::-1])
+        self.batches = tuple(query.batches[i] for i in used)
         self._encoder = None
 
     @property

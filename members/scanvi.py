@@ -33,8 +33,8 @@ class ScanviSettings(NetworkSettings):
     cells_per_label
         Labelled cells of a term that the classifier sees in a pass.
     vote
-        ``classifier``: scANVI's own probabilities. ``neighbors``: the nearest reference cells in its latent space, which
-        did a point better on two pairs of three (770 cells, four seeds: 0.972 against 0.961; 271 shared genes: 0.918
+        ``classifier``: scANVI's own probabilities. ``neighbors``: the nearest reference cells in its latent space,
+        which did better on two pairs of three (four seeds; 770 cells: 0.972 against 0.961; 271 shared genes: 0.918
         against 0.895; 315 cells: 0.944 against 0.947) but says less that scVI kNN has not said.
     neighbors
         Reference cells that the strangeness, and that vote, look at.

@@ -24,8 +24,8 @@ class ScviKnnSettings(NetworkSettings):
     Attributes
     ----------
     neighbors
-        Reference cells that vote. 15 against 30: 0.972 against 0.960 across technologies (770 cells, one seed), and more would
-        outvote types of a few cells.
+        Reference cells that vote. 15 against 30: 0.972 against 0.960 across technologies (770 cells, one seed), and
+        more would outvote types of a few cells.
     """
 
     neighbors: int = Field(default=15, ge=1, le=200)

@@ -23,7 +23,8 @@ MINIBATCH = 128  # scvi-tools' default
 SILENT = {"enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False, "logger": False}
 
 # Early stopping holds out a tenth of the reference. On 315 cells held-out likelihood stopped improving before the types
-# had come apart (accuracy of scVI kNN 0.894 against 0.926 with all cells and epochs, two seeds), so small references go without.
+# had come apart (accuracy of scVI kNN 0.894 against 0.926 with all cells and epochs, two seeds): small references go
+# without.
 EARLY_STOPPING_FROM = 5_000
 PATIENCE = 20
 

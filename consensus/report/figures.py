@@ -108,9 +108,8 @@ def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ont
         here = (labels == label).to_numpy()
         if here.any():
             panels[0].scatter(
-                *points[here].T, s=size, c=colour.get(label, GREY), linewidths=0,
+                *points[here].T, s=size, c=colour.get(label, GREY), linewidths=0.8 if label == "(unresolved)" else 0,
                 marker="x" if label == "(unresolved)" else "o", label=f"{label} ({here.sum():,})" if label in colour else None,
-                **({"linewidths": 0.8} if label == "(unresolved)" else {}),
             )  # fmt: skip
     panels[0].set_title("call")
     handles, texts = panels[0].get_legend_handles_labels()

@@ -35,8 +35,9 @@ def build_queue(
     """Return the review items of a run, the most useful first; the columns of ``queue.tsv``.
 
     An item is a group of cells with the same votes, call, status and cluster. Every cell that needs review is in
-    exactly one. Rank: cells x disagreement x (1 + levels lost), where disagreement is the share of votes outside the
-    largest camp and levels lost those between the top vote and the call.
+    exactly one. Its reasons are those of any of its cells; the numbers in its sentence are its first cell's, by name.
+    Rank: cells x disagreement x (1 + levels lost), where disagreement is the share of votes outside the largest camp
+    (at least 0.01; 1 where nobody voted) and levels lost those between the top vote and the call.
 
     Parameters
     ----------
@@ -58,27 +59,31 @@ def build_queue(
     first = order[np.flatnonzero(np.diff(item[order], prepend=-1))]
     head = cells.iloc[first].reset_index(drop=True)
     n_cells = np.bincount(item)
+    masks = np.bitwise_or.reduceat(cells["_reasons"].to_numpy()[order], np.cumsum(n_cells) - n_cells)
     reduced = Reduced(*(head[name].to_numpy() for name in fields))
     lost = levels_lost(reduced, ontology)
     outside = np.where(reduced.n_votes > 0, 1 - reduced.size_a, 1.0)
     # Float noise must not order items: equal items are ordered by their ids below.
     rank = np.round(n_cells * np.maximum(outside, 0.01) * (1 + lost), 6)
     patterns = head[votes].to_numpy(np.int32)
-    ids = [_item_id(row) for row in head[key].to_numpy(np.int64).tolist()]
-    said = _Said(reduced, patterns, head["_reasons"].to_numpy(), background, ontology)
+    said = _Said(reduced, patterns, masks, background, ontology)
+    terms = [ontology.ids[t] if t >= 0 else "" for t in reduced.term.tolist()]
+    statuses = [Status(s).name.lower() for s in reduced.status.tolist()]
+    votes_said = said.votes()
+    evidence = zip(votes_said, terms, statuses, head["_cluster"].tolist(), strict=True)
     queue = pd.DataFrame(
         {
-            "item_id": ids,
+            "item_id": [_item_id(*row) for row in evidence],
             "n_cells": n_cells,
             "samples": _samples(item, cells["_batch"].to_numpy(), batches),
-            "term": [ontology.ids[t] if t >= 0 else "" for t in reduced.term.tolist()],
+            "term": terms,
             "label": [ontology.labels[t] if t >= 0 else "" for t in reduced.term.tolist()],
-            "status": [Status(s).name.lower() for s in reduced.status.tolist()],
+            "status": statuses,
             "depth": np.where(reduced.term >= 0, ontology.depth[reduced.term], 0),
             "agreement": reduced.agreement.round(4),
-            "reasons": [reason_codes(int(mask)) for mask in head["_reasons"]],
+            "reasons": [reason_codes(mask) for mask in masks.tolist()],
             "sentence": said.all(),
-            "votes": said.votes(),
+            "votes": votes_said,
             "candidates": said.candidates(),
             "markers": said.markers(markers or {}),
             "example_cells": _examples(cells["cell_id"].to_numpy(dtype=object)[order], n_cells),
@@ -109,9 +114,11 @@ def _examples(cell_ids: NDArray[np.object_], n_cells: NDArray[np.int64]) -> list
     return [";".join(cell_ids[a : min(a + N_EXAMPLES, b)]) for a, b in zip(starts, stops, strict=True)]
 
 
-def _item_id(evidence: list[int]) -> str:
-    # A hash of the evidence: a new run re-opens only what changed.
-    return hashlib.sha256(",".join(map(str, evidence)).encode()).hexdigest()[:12]
+def _item_id(votes: str, term: str, status: str, cluster: int) -> str:
+    # A hash of the evidence: a new run re-opens only what changed. Of ids and names, since a term's number in the index
+    # and a member's column are another in the next release or jury.
+    said = ";".join(sorted(votes.split(";")))
+    return hashlib.sha256(f"{said}|{term}|{status}|{cluster}".encode()).hexdigest()[:12]
 
 
 def _samples(item: NDArray[np.int64], batch: NDArray[np.int32], batches: Sequence[str]) -> list[str]:
@@ -123,7 +130,7 @@ def _samples(item: NDArray[np.int64], batch: NDArray[np.int32], batches: Sequenc
 
 
 class _Said:
-    """Texts of items; those of items with the same votes and reasons are made once."""
+    """Texts of items; those of items with the same votes, walk and reasons are made once."""
 
     def __init__(
         self, reduced: Reduced, patterns: NDArray[np.int32], masks: NDArray[np.int32], background: Background,
@@ -136,8 +143,10 @@ class _Said:
         made: dict[bytes, str] = {}
         meets = self.ontology.lca_rows(np.stack([self.reduced.camp_a, self.reduced.camp_b], axis=1)).tolist()
         texts = []
-        for i, (row, mask) in enumerate(zip(self.patterns, self.masks.tolist(), strict=True)):
-            key = row.tobytes() + mask.to_bytes(4, "little")
+        # With pooled mass the same top votes can end in different calls.
+        walk = np.stack([self.reduced.top_term, self.reduced.end, self.reduced.term, self.masks], axis=1)
+        for i, (row, steps, mask) in enumerate(zip(self.patterns, walk, self.masks.tolist(), strict=True)):
+            key = row.tobytes() + steps.tobytes()
             if key not in made:
                 said = sentences(
                     mask, self.reduced, i, meet=meets[i], votes=row, background=self.background, ontology=self.ontology
