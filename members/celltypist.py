@@ -156,7 +156,7 @@ class CellTypist(Member):
         self.term = np.array([position.get(term_by_label.get(label, label), -1) for label in labels], np.int32)
         if (self.term < 0).all():
             message = (
-                f"[members.celltypist] none of the {len(labels)} cell types of {path} ({', '.join(labels[:3])}, ...)"
+                f"[settings.celltypist] none of the {len(labels)} cell types of {path} ({', '.join(labels[:3])}, ...)"
                 " maps to a term of the reference. Map them with label_map."
             )
             raise ConfigError(message)

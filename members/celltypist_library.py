@@ -103,7 +103,7 @@ def load_model(path: Path) -> Any:
     """Unpickle a CellTypist model that the user trusts."""
     celltypist = import_celltypist()
     if not path.is_file():
-        message = f"{path} is not a file; [members.celltypist] model expects a CellTypist model (.pkl)"
+        message = f"{path} is not a file; [settings.celltypist] model expects a CellTypist model (.pkl)"
         raise UnreadableFileError(message)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's: the model is older than the installation
@@ -117,7 +117,7 @@ def load_model(path: Path) -> Any:
 def read_label_map(path: Path) -> dict[str, str]:
     """Return term by label from an SSSOM table: TSV with ``#`` lines of metadata before the header."""
     if not path.is_file():
-        message = f"{path} is not a file; [members.celltypist] label_map expects an SSSOM table (TSV)"
+        message = f"{path} is not a file; [settings.celltypist] label_map expects an SSSOM table (TSV)"
         raise UnreadableFileError(message)
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t"))

@@ -72,13 +72,14 @@ def in_mudata(adata: ad.AnnData, folder: Path) -> Any:
     mudata = pytest.importorskip("mudata")
     other = ad.AnnData(np.ones((30, 2), np.float32), obs=pd.DataFrame(index=adata.obs_names[:30].copy()))
     other.var_names = ["CD3", "CD4"]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="mudata")
+    with mudata.set_options(pull_on_update=False):
         return mudata.MuData({"adt": other, "rna": adata})
 
 
 def written_mudata(adata: ad.AnnData, folder: Path) -> Path:
-    in_mudata(adata, folder).write_h5mu(folder / "written.h5mu")
+    mudata = pytest.importorskip("mudata")
+    with mudata.set_options(pull_on_update=False):
+        in_mudata(adata, folder).write_h5mu(folder / "written.h5mu")
     return folder / "written.h5mu"
 
 
