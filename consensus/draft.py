@@ -42,6 +42,8 @@ def draft_map(
 
     if out.exists() and not overwrite:
         raise OutputError.for_path(out, "it exists, and may hold a curator's work; --overwrite replaces it")
+    if not out.parent.is_dir():
+        raise OutputError.for_path(out, f"there is no folder {out.parent}")
     of_cells = source.suffix in (".h5ad", ".h5mu", ".zarr")
     if of_cells or labels is not None:
         table = read_obs(source) if of_cells else read_table(source)
