@@ -14,7 +14,7 @@ import pytest
 
 from celljury.config import Config
 
-PAGES = ("README.md", "docs/vote.md", "docs/configuration.md")
+PAGES = ("README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md")
 CLI = (sys.executable, "-c", "from celljury.cli import main; main()")
 
 
@@ -74,8 +74,8 @@ def test_commands_run_as_they_stand(demo, root, page):
     for toml in blocks(text, "toml"):
         name = re.match(r"# (\S+\.toml)", toml).group(1)
         (folder / name).write_text(toml)
-    for tsv in blocks(text, "tsv"):
-        (folder / "labels.tsv").write_text(tsv)
+    for name, tsv in re.findall(r"`(\w+\.tsv)`:\n\n```tsv\n(.*?)```", text, flags=re.DOTALL):
+        (folder / name).write_text(tsv)
     lines = [
         line
         for block in blocks(text, "bash")
