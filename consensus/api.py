@@ -86,9 +86,12 @@ def annotate(
     jury = jury if isinstance(jury, Jury) else Jury.load(jury)
     config = config or jury.config
     slim = load_slim(jury.ontology, config.slim)  # before any work: a wrong name is an error now
-    run = jury.annotate(
-        query, batch=batch, out=out, config=config, resume=resume, overwrite=overwrite, progress=progress
-    )
+    started = cpu_seconds()
+    run = _voted_before(Path(out), jury, query) if resume else None
+    if run is None:
+        run = jury.annotate(
+            query, batch=batch, out=out, config=config, resume=resume, overwrite=overwrite, progress=progress
+        )
     background = jury.background(run.record, config)
     steps = 2 + h5ad + figures
     with log_to(run.folder / "log.jsonl"):
@@ -104,7 +107,25 @@ def annotate(
         if figures:
             draw_figures(run, jury.ontology, embedding=config.embedding)
             progress("write tables, queue and figures", steps, steps)
-    return run
+    return _complete(run, started)
+
+
+def _voted_before(folder: Path, jury: Jury, query: Any) -> Run | None:
+    """Return the run in a folder whose calls were finished but not its tables and figures; None where there is none."""
+    if not (folder / "run.json").is_file():
+        return None
+    run = Run(folder)
+    path = query if isinstance(query, (str, Path)) else None
+    same_jury = run.record.get("jury", {}).get("sha256") == sha256(jury.folder / "jury.json")
+    same_query = path is not None and run.record["query"]["sha256"] == sha256(Path(path))
+    return run if "total" not in run.record and same_jury and same_query else None
+
+
+def _complete(run: Run, started: float) -> Run:
+    """Add what the whole run took to ``run.json``, the sign that every file is there, and return the run."""
+    total = {"cpu_seconds": round(cpu_seconds() - started, 2), "peak_memory_mb": peak_memory_mb()}
+    write_json(run.folder / "run.json", run.record | {"total": total})
+    return Run(run.folder)
 
 
 def vote(
@@ -198,7 +219,7 @@ def vote(
         draw_figures(run, ontology)
         progress("write tables, queue and figures", 3, 3)
     (folder / "unfinished.json").unlink()
-    return run
+    return _complete(run, started)
 
 
 def _tables(run: Run, ontology: CellOntology, slim: Any) -> None:

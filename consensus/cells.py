@@ -198,7 +198,10 @@ def _open_zarr(path: Path) -> Any:
                 )
                 raise UnreadableFileError(message) from error
             if asks:
-                message = f"{metadata} asks for the pickle codec, which runs code from the file. Write the store again without it."
+                message = (
+                    f"{metadata} asks for the pickle codec, which runs code from the file. Write the store again without"
+                    " it."
+                )
                 raise UnreadableFileError(message)
     with _reading(str(path)):
         return zarr.open_group(path, mode="r")

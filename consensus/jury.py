@@ -118,9 +118,6 @@ class Jury:
         """
         config = config or Config()
         check_members(config)
-        folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-jury-"))
-        if out:
-            make_folder(folder, owned="jury.json", overwrite=overwrite)
         started = cpu_seconds()
         progress("read the reference", 0, 1)
         ontology = load_ontology(
@@ -131,6 +128,10 @@ class Jury:
         column = cells.column(labels, option="--labels")
         mapped = map_column(column, ontology, where=cells.where, label_map=mapping, on_unmapped=on_unmapped)
         prepared, genes = prepare_reference(cells, mapped, ontology, labels=labels, batch=batch, config=config)
+        # Only now: a reference at fault leaves an earlier jury where it is.
+        folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-jury-"))
+        if out:
+            make_folder(folder, owned="jury.json", overwrite=overwrite)
         key = {"format": FORMAT, "config": config.model_dump(mode="json"), "labels": labels, "batch": batch,
                "reference": fingerprint(prepared), "versions": versions()}  # fmt: skip
         unfinished = folder / "unfinished.json"
@@ -306,14 +307,15 @@ class Jury:
         The run: ``votes/``, ``calls/``, ``calls.parquet`` and ``run.json``.
         """
         config = config or self.config
-        folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-run-"))
-        if out:
-            make_folder(folder, owned="run.json", overwrite=overwrite)
         started, began = cpu_seconds(), now()
         cells = open_cells(query, counts=config.counts)
         view = Query.of(
             cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size
         )
+        # Only now: a query at fault leaves an earlier result where it is.
+        folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-run-"))
+        if out:
+            make_folder(folder, owned="run.json", overwrite=overwrite)
         hashed = sha256(cells.path) if cells.path else None
         key = {"jury": sha256(self.folder / "jury.json"), "query": hashed, "n_cells": cells.n_cells, "batch": batch,
                "block_size": config.block_size, "sample": config.sample_per_batch}  # fmt: skip

@@ -13,6 +13,7 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celljury import __version__
@@ -20,7 +21,6 @@ from celljury.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 RECORDED = (
     "anndata", "cellxgene-ontology-guide", "celltypist", "harmonypy", "numpy", "pandas", "pronto", "pyarrow", "scanpy",
@@ -88,29 +88,46 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
-def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
-    """Make an output folder; one that already holds ``owned`` (a finished result) is only replaced on request.
+def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+    """Refuse an output folder that `make_folder` would refuse, and change nothing: what can be known before any work.
 
     Parameters
     ----------
+    owned
+        The file that a finished result has; a folder with it is only replaced on request.
     inputs
         What the command reads; those that are paths must not lie in a folder that is replaced. Others are passed over.
 
     Raises
     ------
     OutputError
-        If the folder cannot be made or written, is in the way, holds a result and ``overwrite`` is False, or holds one
-        of ``inputs``.
+        If the folder is in the way, holds somebody's files, a result and ``overwrite`` is False, or one of ``inputs``.
     """
-    for item in inputs if path.is_dir() else ():
-        if isinstance(item, (str, Path)) and path.resolve() in (resolved := Path(item).resolve(), *resolved.parents):
-            raise OutputError.for_path(path, f"{item}, which this command reads, lies in it")
     if (path / owned).exists() and not overwrite:
         raise OutputError.for_path(path, f"it already holds a finished result ({owned}); --overwrite replaces it")
     if path.exists() and not path.is_dir():
         raise OutputError.for_path(path, "it is a file, a folder is needed")
     if path.is_dir() and any(path.iterdir()) and not _is_ours(path, owned):
         raise OutputError.for_path(path, "the folder holds files that are not celljury's")
+    for item in inputs if overwrite and path.is_dir() else ():
+        if isinstance(item, (str, Path)) and path.resolve() in (resolved := Path(item).resolve(), *resolved.parents):
+            raise OutputError.for_path(path, f"{item}, which this command reads, lies in it")
+    above = next((parent for parent in path.parents if parent.exists()), path)
+    if not path.exists() and not above.is_dir():
+        raise OutputError.for_path(path, f"{above} is a file, no folder")
+
+
+def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+    """Make an output folder, empty where ``overwrite`` replaces what it held; parameters as in `check_folder`.
+
+    Call it when the inputs are known to be good: a mistake must not cost the result that was there.
+
+    Raises
+    ------
+    OutputError
+        If `check_folder` refuses it, or it cannot be made or written.
+    """
+    check_folder(path, owned=owned, overwrite=overwrite, inputs=inputs)
     try:
         if path.is_dir() and overwrite:
             shutil.rmtree(path)

@@ -160,18 +160,18 @@ def sentences(
         match reason:
             case Reason.SIBLING_CONFLICT:
                 n_a, n_b = round(reduced.size_a[i] * n), round(reduced.size_b[i] * n)
-                rest = f" and {n - n_a - n_b} for neither" if n > n_a + n_b else ""
+                rest = f", and {n - n_a - n_b} for neither" if n > n_a + n_b else ""
                 where = f"the two meet at {name(meet)}" if meet >= 0 else "the two have no common ancestor"
-                return f"Members split over two branches, {n_a} of {n} votes for {name(a)}, {n_b} for {name(b)}{rest}; {where}."
+                return f"Members split over branches: {n_a} of {n} votes for {name(a)}, {n_b} for {name(b)}{rest}; {where}."
             case Reason.GRANULARITY if reduced.crossed[i]:
-                return f"{name(a)} and {name(b)} do not exclude each other: a cell can be both."
+                return f"A cell can be both {name(a)} and {name(b)}: the two do not exclude each other."
             case Reason.GRANULARITY:
                 terms = Counter(int(term) for term in votes if term >= 0)
-                said = ", ".join(
+                said = "; ".join(
                     f"{times} {'says' if times == 1 else 'say'} {ontology.labels[term]}"
                     for term, times in sorted(terms.items())
                 )
-                return f"Members agree on the line but not on how far down: {said}."
+                return f"Members agree, but not on how far down: {said}."
             case Reason.BACKED_OFF if not ontology.is_ancestor(end, top):
                 return (
                     f"More votes lie at or below {name(end)} than on {name(top)}, the term with most votes, which lies beside"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from celljury.errors import UnreadableFileError
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.normalize import log1p_cp10k
 
@@ -92,5 +93,9 @@ class Space:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
-        return cls(**load_arrays(path))  # type: ignore[arg-type]
+        """Read what `save` wrote; raises UnreadableFileError where it is not that."""
+        try:
+            return cls(**load_arrays(path))  # type: ignore[arg-type]
+        except (OSError, TypeError, ValueError) as error:
+            message = f"{path} cannot be read: {error}. The jury is damaged; copy it again, or fit it again."
+            raise UnreadableFileError(message) from error

@@ -210,13 +210,11 @@ def votes_from_table(table: pa.Table, ontology: CellOntology) -> Votes:
         strange[:, j] = table[f"strange_{name}"].to_numpy()
         if f"mass_{name}" in table.column_names:
             column = table[f"mass_{name}"].combine_chunks()
-            local = table[f"mass_terms_{name}"].combine_chunks().flatten().to_numpy()
+            local = table[f"mass_terms_{name}"].combine_chunks().values.to_numpy()
             index = ontology.indices(used[name])
-            # Rows cut out of a longer table keep its offsets.
-            offsets = column.offsets.to_numpy()
             masses.append(
                 csr_matrix(
-                    (column.flatten().to_numpy(), index[local], offsets - offsets[:1]),
+                    (column.values.to_numpy(), index[local], column.offsets.to_numpy()),
                     shape=(n_cells, len(ontology)),
                 )
             )

@@ -50,7 +50,7 @@ def members_text(run: Run) -> list[str]:
 def summary_text(run: Run) -> list[str]:
     """Return the table of called terms, its total and what is not promised."""
     table = pd.read_csv(run.folder / "tables" / "terms.tsv", sep="\t", keep_default_na=False)
-    width = max(int(table["label"].str.len().max()), 5)
+    width = max(int(table["label"].str.len().max()), len("all cells"))
     lines = [
         f"{'term':<11} {'label':<{width}} {'cells':>9} {'depth':>6} {'agreement':>10} {'same term':>10} {'to review':>10}"
     ]

@@ -46,11 +46,13 @@ def build_queue(
     markers
         Marker genes of reference terms, by term id.
     """
+    import pyarrow as pa
+
     votes = [f"_vote_{name}" for name in background.members]
     fields = [f"_{name}" for name in Reduced.__slots__]
     wanted = ["cell_id", "needs_review", *fields, "_reasons", *votes, "_cluster", "_batch"]
-    frames = [part.filter(part["needs_review"]).to_pandas() for part in run.parts("calls", columns=wanted)]
-    cells = pd.concat(frames, ignore_index=True)
+    parts = [part.filter(part["needs_review"]) for part in run.parts("calls", columns=wanted)]
+    cells = pa.concat_tables(parts).to_pandas()
     if cells.empty:
         return pd.DataFrame(columns=_COLUMNS)
     key = [*votes, "_term", "_status", "_cluster"]

@@ -139,7 +139,7 @@ def vote_at_scale(folder: Path, n_cells: int, n_tools: int) -> dict[str, object]
         "n_cells": n_cells, "n_tools": n_tools, "reducer_wall_seconds": round(reducer, 2),
         "command_wall_seconds": round(time.perf_counter() - started, 1),
         "command_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "peak_memory_mb": record["peak_memory_mb"]["main"],
+        "peak_memory_mb": record["total"]["peak_memory_mb"]["main"],
         "n_items": sum(1 for _ in (folder / "vote" / "queue.tsv").open()) - 1,
     }  # fmt: skip
 

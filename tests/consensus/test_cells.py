@@ -123,7 +123,7 @@ def test_every_source_gives_the_same_rows(source_of: Callable[..., Any], cells: 
 )
 @pytest.mark.parametrize("on_disk", [pytest.param(True, id="file"), pytest.param(False, id="memory")])
 def test_every_layout_of_a_matrix_gives_float32_rows(
-    layout: Callable[[Any], Any], on_disk: bool, cells: ad.AnnData, tmp_path: Path
+    *, layout: Callable[[Any], Any], on_disk: bool, cells: ad.AnnData, tmp_path: Path
 ) -> None:
     expected = counts_of(cells)
     cells.X = layout(cells.X)
@@ -159,7 +159,7 @@ def in_layer_and_raw(adata: ad.AnnData) -> None:
 )
 @pytest.mark.parametrize("on_disk", [pytest.param(True, id="file"), pytest.param(False, id="memory")])
 def test_counts_are_found_and_the_place_is_stated(
-    move: Callable[[ad.AnnData], None], expected: str, on_disk: bool, cells: ad.AnnData, tmp_path: Path
+    *, move: Callable[[ad.AnnData], None], expected: str, on_disk: bool, cells: ad.AnnData, tmp_path: Path
 ) -> None:
     counts = counts_of(cells)
     move(cells)
@@ -169,7 +169,7 @@ def test_counts_are_found_and_the_place_is_stated(
 
 
 @pytest.mark.parametrize("on_disk", [pytest.param(True, id="file"), pytest.param(False, id="memory")])
-def test_raw_brings_its_own_genes(on_disk: bool, cells: ad.AnnData, tmp_path: Path) -> None:
+def test_raw_brings_its_own_genes(*, on_disk: bool, cells: ad.AnnData, tmp_path: Path) -> None:
     in_raw(cells)
     few = cells[:, 5:15].copy()
     opened = open_cells(write_h5ad(few, tmp_path) if on_disk else few)
@@ -251,7 +251,7 @@ def three_in_four_halved(matrix: np.ndarray) -> None:
 )
 @pytest.mark.parametrize("dense", [pytest.param(True, id="dense"), pytest.param(False, id="sparse")])
 def test_what_is_not_counts_is_refused_with_every_place_that_was_tried(
-    change: Callable[[ad.AnnData], None], said: str, dense: bool, cells: ad.AnnData
+    *, change: Callable[[ad.AnnData], None], said: str, dense: bool, cells: ad.AnnData
 ) -> None:
     change(cells)
     if dense:
@@ -298,7 +298,7 @@ def test_cells_must_have_names_of_their_own(cells: ad.AnnData, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("on_disk", [pytest.param(True, id="file"), pytest.param(False, id="memory")])
-def test_no_cells_and_no_genes_are_two_errors(on_disk: bool, cells: ad.AnnData, tmp_path: Path) -> None:
+def test_no_cells_and_no_genes_are_two_errors(*, on_disk: bool, cells: ad.AnnData, tmp_path: Path) -> None:
     for part, kind, said in ((cells[:0], CellsError, "has no cells"), (cells[:, :0], GenesError, "no genes")):
         source = write_h5ad(part.copy(), tmp_path) if on_disk else part.copy()
         with pytest.raises(kind, match=said):

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score
 
 import celljury
 from celljury.config import Config
-from celljury.errors import OutputError, UnreadableFileError
+from celljury.errors import GenesError, OutputError, UnreadableFileError
 from celljury.jury import Jury
 from celljury.provenance import sha256
 
@@ -203,6 +203,36 @@ def test_interrupted_fit_keeps_finished_members(tmp_path):
 def test_a_finished_jury_is_not_overwritten_unasked(jury):
     with pytest.raises(OutputError, match="--overwrite"):
         Jury.fit(made_cells(60, seed=0), labels="cell_type", out=jury.folder, config=LIGHT)
+
+
+def test_a_bad_query_leaves_an_earlier_run_where_it_is(jury, query, tmp_path):
+    run = jury.annotate(query, out=tmp_path / "run")
+    before = sha256(run.folder)
+    bad = query[:, :20].copy()
+    with pytest.raises(GenesError):
+        jury.annotate(bad, out=tmp_path / "run", overwrite=True)
+    assert sha256(run.folder) == before
+
+
+def test_resume_after_a_stop_between_calls_and_figures_makes_the_rest(jury, query, tmp_path):
+    query.write_h5ad(tmp_path / "query.h5ad")
+    out = tmp_path / "run"
+
+    def stop(step: str, done: int, total: int) -> None:
+        if step.startswith("write tables") and done == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        celljury.annotate(tmp_path / "query.h5ad", jury, out=out, progress=stop)
+    assert not (out / "queue.tsv").exists()
+    before = (out / "calls.parquet").stat().st_mtime_ns
+    run = celljury.annotate(tmp_path / "query.h5ad", jury, out=out, resume=True, figures=False)
+    assert (out / "queue.tsv").exists()
+    assert (out / "query.celljury.h5ad").exists()
+    assert (out / "calls.parquet").stat().st_mtime_ns == before
+    assert run.record["total"]["cpu_seconds"] >= 0
+    with pytest.raises(OutputError, match="--overwrite"):
+        celljury.annotate(tmp_path / "query.h5ad", jury, out=out, resume=True)
 
 
 def test_run_json_says_how_the_run_was_made(jury, query, tmp_path):

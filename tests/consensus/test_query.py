@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata as ad
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +14,9 @@ from celljury.cells import open_cells
 from celljury.errors import BatchError, GenesError
 from celljury.genes import GeneTable
 from celljury.query import Query, sample_rows
+
+if TYPE_CHECKING:
+    import anndata as ad
 
 GENES = GeneTable(tuple(f"G{i}" for i in range(39, 9, -1)), ("",) * 30, np.full(30, 1 / 30))
 N_CELLS = 50

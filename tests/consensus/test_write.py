@@ -149,10 +149,12 @@ def test_other_files_become_an_h5ad_of_their_cells(kind: str, rich: ad.AnnData, 
     np.testing.assert_array_equal(written.layers["spliced"].toarray(), rich.layers["spliced"].toarray())
 
 
-@pytest.mark.parametrize("error", [pytest.param(KeyboardInterrupt, id="interrupt"), pytest.param(OSError, id="full_disk")])
+@pytest.mark.parametrize(
+    "error", [pytest.param(KeyboardInterrupt, id="interrupt"), pytest.param(OSError, id="full_disk")]
+)
 @pytest.mark.parametrize("earlier", [pytest.param(False, id="none_before"), pytest.param(True, id="one_before")])
 def test_an_interrupted_write_leaves_no_half_file(
-    error: type[BaseException], earlier: bool, run: Run, query: Path, monkeypatch: pytest.MonkeyPatch
+    *, error: type[BaseException], earlier: bool, run: Run, query: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     to = run.folder / "query.celljury.h5ad"
     to.unlink(missing_ok=True)
@@ -160,7 +162,8 @@ def test_an_interrupted_write_leaves_no_half_file(
         to.write_bytes(b"the one before")
 
     def stopped(*_: Any) -> None:
-        raise error("No space left on device")
+        text = "No space left on device"
+        raise error(text)
 
     monkeypatch.setattr("celljury.write._replace_obs", stopped)
     with pytest.raises(OutputError if error is OSError else error, match="No space left"):

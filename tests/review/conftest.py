@@ -1,0 +1,18 @@
+"""No test of the review touches the user's cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's cache, also not in a process that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CELLJURY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

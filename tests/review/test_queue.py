@@ -1,0 +1,294 @@
+"""The review queue: every cell that needs a look in one item, items named by their evidence, the most useful first."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+
+from celljury.calls import make_calls
+from celljury.config import ReduceSettings
+from celljury.ontology.load import ontology_from_edges
+from celljury.reasons import Background
+from celljury.review.queue import build_queue
+from celljury.run import Run, append_columns, part_name, write_part
+from celljury.votes import Votes
+
+if TYPE_CHECKING:
+    from celljury.ontology.graph import CellOntology
+
+LABELS = {
+    "T:1": "cell",
+    "T:2": "T cell",
+    "T:3": "CD4 T cell",
+    "T:4": "CD8 T cell",
+    "T:5": "B cell",
+    "T:6": "naive CD4 T cell",
+}
+PARENTS = {"T:2": ["T:1"], "T:3": ["T:2"], "T:4": ["T:2"], "T:5": ["T:1"], "T:6": ["T:3"]}
+ONTOLOGY = ontology_from_edges(LABELS, PARENTS)
+HEADER = [
+    "item_id", "n_cells", "samples", "term", "label", "status", "depth", "agreement", "reasons", "sentence", "votes",
+    "candidates", "markers", "example_cells",
+]  # fmt: skip
+CELL, T, CD4, CD8, B, NAIVE, NONE = *LABELS, ""
+
+
+def write_run(
+    folder: Path,
+    rows: list[tuple[str, ...]],
+    *,
+    members: tuple[str, ...] = ("a", "b", "c"),
+    names: list[str] | None = None,
+    clusters: list[int] | None = None,
+    batches: list[int] | None = None,
+    mass: list[list[dict[str, float]]] | None = None,
+    block: int = 1000,
+    ontology: CellOntology = ONTOLOGY,
+    absent: dict[str, str] | None = None,
+    broad: list[bool] | None = None,
+    **settings: Any,
+) -> tuple[Run, Background]:
+    """Write the parts of a run from votes given as ids, and return it with its background."""
+    n = len(rows)
+    terms = np.array([[ontology.index(i) if i else -1 for i in row] for row in rows], np.int32).reshape(n, len(members))
+    matrices = None
+    if mass is not None:
+        dense = np.zeros((len(members), n, len(ontology)), np.float32)
+        for i, cell in enumerate(mass):
+            for j, shares in enumerate(cell):
+                for term_id, share in shares.items():
+                    dense[j, i, ontology.index(term_id)] = share
+        matrices = tuple(csr_matrix(member) for member in dense)
+    cells = np.array(names or [f"cell{i:03d}" for i in range(n)], dtype=str)
+    votes = Votes(cells, members, terms, matrices, np.full(terms.shape, np.nan, np.float32))
+    background = Background(members, absent or {})
+    general = np.zeros(len(ontology), bool)
+    general[ontology.index(CELL)] = True
+    marks = np.array(broad or [False] * n)
+    place = pa.table(
+        {"_batch": pa.array(batches or [0] * n, pa.int32()), "_cluster": pa.array(clusters or [0] * n, pa.int32())}
+    )
+    for i, start in enumerate(range(0, max(n, 1), block)):
+        cut = slice(start, start + block)
+        calls = make_calls(
+            votes.rows(cut), ontology, settings=ReduceSettings(**settings), too_general=general, background=background,
+            max_conflict=0.25, broad=marks[cut], obsolete=np.zeros_like(marks[cut]),
+        )  # fmt: skip
+        table = append_columns(calls.to_table(), calls.evidence())
+        write_part(append_columns(table, place.slice(start, block)), folder / "calls" / part_name(i))
+    return Run(folder), background
+
+
+def queue_of(
+    rows: list[tuple[str, ...]], *, batch_names: tuple[str, ...] = ("s0", "s1"), **options: Any
+) -> pd.DataFrame:
+    ontology = options.get("ontology", ONTOLOGY)
+    markers = options.pop("markers", None)
+    with tempfile.TemporaryDirectory() as folder:
+        run, background = write_run(Path(folder), rows, **options)
+        return build_queue(run, ontology, background, batches=batch_names, markers=markers)
+
+
+SPLIT, UNLIKE, SURE = (CD4, CD8, CD8), (CD4, B, B), (B, B, B)
+
+
+# What is in it ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rows", [pytest.param([], id="no_cells"), pytest.param([SURE, SURE], id="no_cell_needs_review")]
+)
+def test_empty_queue_has_the_header(rows: list[tuple[str, ...]]) -> None:
+    queue = queue_of(rows)
+    assert queue.columns.tolist() == HEADER
+    assert len(queue) == 0
+
+
+def test_columns_of_one_item() -> None:
+    queue = queue_of([SPLIT, SURE, SPLIT], batches=[1, 0, 0], markers={CD8: ["CD8A", "CD8B", "G3", "G4", "G5", "G6"]})
+    assert queue.columns.tolist() == HEADER
+    (item,) = queue.to_dict("records")
+    assert len(item.pop("item_id")) == 12
+    assert item == {
+        "n_cells": 2,
+        "samples": "s0=1;s1=1",
+        "term": T,
+        "label": "T cell",
+        "status": "backed_off",
+        "depth": 1,
+        "agreement": 1.0,
+        "reasons": "sibling_conflict;backed_off",
+        "sentence": "Members split over branches: 2 of 3 votes for CD8 T cell (T:4), 1 for CD4 T cell (T:3); the two meet at"
+        " T cell (T:2). Backed off from CD8 T cell (T:4) by 1 level to T cell (T:2), giving up 2.0 bits.",
+        "votes": "a=T:3;b=T:4;c=T:4",
+        "candidates": "T:4;T:3",
+        "markers": "T:4:CD8A,CD8B,G3,G4,G5",
+        "example_cells": "cell000;cell002",
+    }
+
+
+def test_cell_that_nobody_voted_on() -> None:
+    (item,) = queue_of([(NONE, NONE, NONE)]).to_dict("records")
+    assert [item[name] for name in ("term", "label", "status", "votes", "candidates", "markers")] == [
+        "", "", "unresolved", "", "", "",
+    ]  # fmt: skip
+    assert item["sentence"] == "Did not vote: a, b, c."
+
+
+def test_absent_member_is_named_and_has_no_vote() -> None:
+    (item,) = queue_of([(CD4, CD8, NONE)], absent={"c": "not installed"}).to_dict("records")
+    assert item["votes"] == "a=T:3;b=T:4"
+    assert item["reasons"] == "sibling_conflict;backed_off;member_absent"
+
+
+def test_examples_are_the_first_five_names() -> None:
+    names = [f"cell{i}" for i in (9, 3, 7, 1, 8, 2, 5)]
+    (item,) = queue_of([SPLIT] * 7, names=names).to_dict("records")
+    assert item["example_cells"] == "cell1;cell2;cell3;cell5;cell7"
+    assert item["n_cells"] == 7
+
+
+def test_clusters_are_reviewed_apart() -> None:
+    queue = queue_of([SPLIT] * 3, clusters=[0, 1, 1])
+    assert sorted(queue["n_cells"]) == [1, 2]
+    assert queue["item_id"].is_unique
+
+
+def test_reasons_are_those_of_any_cell_of_the_item() -> None:
+    """Two labels can map to one term, one of them by a broad match: the votes are alike, the reasons are not."""
+    for marks in ([True, False], [False, True]):
+        (item,) = queue_of([SPLIT, SPLIT], broad=marks).to_dict("records")
+        assert item["reasons"] == "sibling_conflict;backed_off;broad_label_map"
+        assert "was mapped to a broader term" in item["sentence"]
+
+
+def test_items_with_the_same_votes_and_another_call_have_their_own_sentence() -> None:
+    """With pooled mass two cells with the same top votes can end in different terms."""
+    unsure = [{NAIVE: 0.4, CD4: 0.35, CD8: 0.25}] * 3
+    surer = [{NAIVE: 0.5, CD4: 0.45, CD8: 0.05}] * 3
+    queue = queue_of([(NAIVE,) * 3] * 2, mass=[unsure, surer], rule="quorum", quorum=0.9, on="mass")
+    assert set(queue["term"]) == {T, CD4}
+    for item in queue.to_dict("records"):
+        assert f"to {item['label']} ({item['term']})" in item["sentence"]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[tuple[str, ...]], list[int], list[int]]:
+    """Draw votes, clusters and samples of 1 to 12 cells."""
+    n = draw(st.integers(1, 12))
+    rows = draw(st.lists(st.tuples(*[st.sampled_from([*LABELS, NONE])] * 3), min_size=n, max_size=n))
+    few = st.lists(st.integers(0, 1), min_size=n, max_size=n)
+    return rows, draw(few), draw(few)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tables(), st.sampled_from([1, 5, 1000]))
+def test_every_cell_that_needs_review_is_in_exactly_one_item(
+    table: tuple[list[tuple[str, ...]], list[int], list[int]], block: int
+) -> None:
+    rows, clusters, batches = table
+    with tempfile.TemporaryDirectory() as folder:
+        run, background = write_run(Path(folder), rows, clusters=clusters, batches=batches, block=block)
+        queue = build_queue(run, ONTOLOGY, background, batches=("s0", "s1"))
+        review = np.concatenate([part["needs_review"].to_numpy() for part in run.parts("calls")])
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i in np.flatnonzero(review):
+        groups.setdefault((rows[i], clusters[i]), []).append(i)  # votes decide call and status here
+    expected = sorted(
+        (
+            len(cells),
+            ";".join(f"{member}={vote}" for member, vote in zip("abc", votes, strict=True) if vote),
+            ";".join(sorted(f"cell{i:03d}" for i in cells)[:5]),
+            ";".join(f"s{b}={n}" for b in (0, 1) if (n := sum(batches[i] == b for i in cells))),
+        )
+        for (votes, _), cells in groups.items()
+    )
+    found = queue[["n_cells", "votes", "example_cells", "samples"]].itertuples(index=False, name=None)
+    assert sorted(found) == expected
+    assert queue["item_id"].is_unique
+
+
+# Ids --------------------------------------------------------------------------------------------------------------
+
+ROWS = [SPLIT, UNLIKE, SPLIT, (NAIVE, CD4, T), (NONE, NONE, NONE), SURE, UNLIKE, (CD4, NONE, B)]
+
+
+def test_queue_is_the_same_for_shuffled_cells_blocks_and_runs() -> None:
+    names = [f"cell{i}" for i in range(len(ROWS))]
+    first = queue_of(ROWS, names=names)
+    assert len(first) == 5
+    for seed, block in ((0, 1000), (1, 3), (2, 1)):
+        order = np.random.default_rng(seed).permutation(len(ROWS))
+        again = queue_of([ROWS[i] for i in order], names=[names[i] for i in order], block=block)
+        pd.testing.assert_frame_equal(again, first)
+
+
+def test_id_does_not_depend_on_how_many_cells_there_are() -> None:
+    few, many = queue_of([SPLIT, UNLIKE]), queue_of([SPLIT, UNLIKE] * 20 + [SURE])
+    assert set(few["item_id"]) == set(many["item_id"])
+
+
+def test_id_stays_when_the_ontology_grows() -> None:
+    """A release with more terms numbers all terms anew; the evidence is the same."""
+    larger = ontology_from_edges(LABELS | {"T:0": "memory CD4 T cell"}, PARENTS | {"T:0": ["T:3"]})
+    assert larger.index(CD8) != ONTOLOGY.index(CD8)
+    assert queue_of([SPLIT], ontology=larger)["item_id"].tolist() == queue_of([SPLIT])["item_id"].tolist()
+
+
+def test_id_does_not_depend_on_the_order_of_members() -> None:
+    a, b, c = SPLIT
+    turned = queue_of([(c, a, b)], members=("c", "a", "b"))
+    assert turned["item_id"].tolist() == queue_of([SPLIT])["item_id"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        pytest.param([(CD8, CD4, CD8)], {}, id="who_said_what"),
+        pytest.param([SPLIT], {"members": ("a", "b", "z")}, id="the_member"),
+        pytest.param([SPLIT], {"clusters": [1]}, id="the_cluster"),
+        pytest.param([SPLIT], {"rule": "quorum", "quorum": 0.6}, id="the_call"),
+    ],
+)
+def test_id_changes_with(rows: list[tuple[str, ...]], options: dict[str, Any]) -> None:
+    found = queue_of(rows, **options)
+    assert len(found) == 1
+    assert found["item_id"].tolist() != queue_of([SPLIT])["item_id"].tolist()
+
+
+# Order ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param([SPLIT] * 3, [(CD8, CD4, CD4)] * 2, id="more_cells_first"),
+        # Outside the largest camp: one of three votes; two of three.
+        pytest.param([(CD4, CD8, B)], [UNLIKE], id="more_disagreement_first"),
+        # 1/3 x (1 + 1 level) each; with the naive T cell 1/3 x (1 + 2 levels).
+        pytest.param([(CD8, NAIVE, NAIVE)], [SPLIT], id="more_levels_lost_first"),
+        pytest.param([(NONE, NONE, NONE)], [SPLIT], id="cell_that_nobody_voted_on_counts_fully"),
+        pytest.param([SPLIT] * 2, [(CELL, CELL, CELL)] * 50, id="unanimous_but_too_general_comes_late"),
+    ],
+)
+def test_rank(first: list[tuple[str, ...]], second: list[tuple[str, ...]]) -> None:
+    for rows in (first + second, second + first):
+        queue = queue_of(rows)
+        assert queue["n_cells"].tolist() == [len(first), len(second)]
+        assert queue["votes"].tolist() == [
+            ";".join(f"{m}={v}" for m, v in zip("abc", row[0], strict=True) if v) for row in (first, second)
+        ]
+
+
+def test_equal_items_stand_in_the_order_of_their_ids() -> None:
+    queue = queue_of([SPLIT] * 4, clusters=[0, 1, 2, 3])
+    assert queue["item_id"].tolist() == sorted(queue["item_id"])
