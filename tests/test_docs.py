@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from celljury.config import Config
+from celljury.reasons import Reason
 
 PAGES = ("README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md")
 CLI = (sys.executable, "-c", "from celljury.cli import main; main()")
@@ -129,6 +130,12 @@ def test_configuration_page_lists_every_key(root):
 def test_config_examples_are_valid(root, page):
     for toml in blocks((root / page).read_text(), "toml"):
         Config.checked(tomllib.loads(toml), where=page)
+
+
+def test_rules_page_lists_every_reason(root):
+    text = (root / "docs" / "rules.md").read_text()
+    for reason in Reason:
+        assert f"| `{reason.code}` |" in text
 
 
 def test_pictures_and_links_of_the_docs_exist(root):
