@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 
 from celljury.ballot import read_ballot
 from celljury.calls import make_calls
+from celljury.cells import open_cells
 from celljury.config import Config
 from celljury.errors import CelljuryError
 from celljury.jury import Jury
@@ -20,6 +22,7 @@ from celljury.ontology.mapping import read_sssom
 from celljury.ontology.slims import load_slim
 from celljury.provenance import (
     as_dict,
+    check_folder,
     cpu_seconds,
     log_to,
     make_folder,
@@ -87,7 +90,7 @@ def annotate(
     config = config or jury.config
     slim = load_slim(jury.ontology, config.slim)  # before any work: a wrong name is an error now
     started = cpu_seconds()
-    run = _voted_before(Path(out), jury, query) if resume else None
+    run = _voted_before(Path(out), jury, query, config) if resume else None
     if run is None:
         run = jury.annotate(
             query, batch=batch, out=out, config=config, resume=resume, overwrite=overwrite, progress=progress
@@ -110,15 +113,16 @@ def annotate(
     return _complete(run, started)
 
 
-def _voted_before(folder: Path, jury: Jury, query: Any) -> Run | None:
+def _voted_before(folder: Path, jury: Jury, query: Any, config: Config) -> Run | None:
     """Return the run in a folder whose calls were finished but not its tables and figures; None where there is none."""
     if not (folder / "run.json").is_file():
         return None
     run = Run(folder)
-    path = query if isinstance(query, (str, Path)) else None
-    same_jury = run.record.get("jury", {}).get("sha256") == sha256(jury.folder / "jury.json")
-    same_query = path is not None and run.record["query"]["sha256"] == sha256(Path(path))
-    return run if "total" not in run.record and same_jury and same_query else None
+    if "total" in run.record or "jury" not in run.record:
+        return None
+    same_jury = run.record["jury"]["sha256"] == sha256(jury.folder / "jury.json")
+    same_query = run.record["query"]["sha256"] == open_cells(query, counts=config.counts).fingerprint()
+    return run if same_jury and same_query and run.record["config"] == config.model_dump(mode="json") else None
 
 
 def _complete(run: Run, started: float) -> Run:
@@ -154,6 +158,10 @@ def vote(
         SSSOM table for labels that are no names of the ontology.
     """
     config = config or Config()
+    columns = (columns,) if isinstance(columns, str) else tuple(columns)
+    inputs = (source, label_map)
+    if out:
+        check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)
     if config.reduce.on == "mass":
         message = 'reduce.on = "mass" needs members\' probabilities; labels carry none. Use on = "votes".'
         raise CelljuryError(message)
@@ -170,7 +178,10 @@ def vote(
     progress("read and map labels", 0, 1)
     ballot = read_ballot(source, ontology, columns=columns, label_map=mapping, on_unmapped=on_unmapped)
     progress("read and map labels", 1, 1)
-    make_folder(folder, owned="run.json", overwrite=overwrite)
+    if out:
+        make_folder(folder, owned="run.json", overwrite=overwrite, inputs=inputs)
+    for part in ("votes", "calls"):  # of a run that was not finished
+        shutil.rmtree(folder / part, ignore_errors=True)
     write_json(folder / "unfinished.json", {"command": "vote"})
     background = Background(members=tuple(columns), absent={})
     broad, obsolete = ballot.any_by("broad"), ballot.any_by("obsolete")

@@ -141,7 +141,7 @@ def make_calls(
     broad, obsolete
         Whether a label behind a cell's votes was mapped that way, bool (n_cells,).
     """
-    threshold = 1.0 if settings.rule == "lca" else settings.quorum
+    threshold = settings.threshold
     if settings.on == "mass":
         reduced = reduce_mass(pool_mass(votes), votes.terms, ontology, threshold=threshold, too_general=too_general)
     else:

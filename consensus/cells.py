@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from celljury.errors import (
     MissingColumnError,
     UnreadableFileError,
 )
+from celljury.provenance import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,22 +89,36 @@ class Cells:
             raise CountsError(message)
         return counts
 
+    def fingerprint(self) -> str:
+        """Return a hash that tells this table from another: of the file, or of names and probed counts in memory."""
+        if self.path is not None:
+            return sha256(self.path)
+        digest = hashlib.sha256()
+        for names in (self.cell_ids, self.var.index.astype(str).to_numpy(dtype=str)):
+            digest.update("\n".join(names.tolist()).encode())
+        digest.update(_probe(self.matrix, self.n_cells).tobytes())
+        return digest.hexdigest()
+
     def column(self, name: str, *, option: str) -> pd.Series:
         """Return one column of ``obs``; ``option`` is what names it on the command line."""
         if name not in self.obs.columns:
             raise MissingColumnError.for_column(name, where=self.where, have=self.obs.columns, option=option)
         return self.obs[name]
 
-    def batches(self, name: str | None) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-        """Return the batch of each cell (n_cells,) as an index into the sorted batch names; one batch if ``name`` is None."""
+    def batches(
+        self, name: str | None, *, kept: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+        """Return the batch of each (kept) cell as an index into the sorted batch names; one batch if ``name`` is None."""
+        n_cells = self.n_cells if kept is None else int(kept.sum())
         if name is None:
-            return np.zeros(self.n_cells, np.int32), ("all",)
+            return np.zeros(n_cells, np.int32), ("all",)
         column = self.column(name, option="--batch")
+        column = column if kept is None else column[kept]
         written = column.astype(str).str.strip().to_numpy(dtype=str)
         n_missing = int((column.isna().to_numpy(dtype=bool) | (written == "")).sum())
         if n_missing:
             message = (
-                f"{self.where}: obs[{name!r}] is missing for {n_missing:,} of {self.n_cells:,} cells; every cell needs a"
+                f"{self.where}: obs[{name!r}] is missing for {n_missing:,} of {n_cells:,} cells; every cell needs a"
                 " batch (the sample, donor or library it was processed in). Fill the column, pass another with --batch,"
                 " or leave --batch out: all cells are then one batch."
             )
@@ -361,6 +377,8 @@ def _why_not_counts(values: NDArray[Any]) -> str | None:
 
 def _as_csr(rows: Any) -> csr_matrix:
     matrix = rows if issparse(rows) else csr_matrix(np.asarray(rows))
+    # A damaged index would take the process down in compiled code.
+    matrix.check_format(full_check=True)
     counts = csr_matrix(matrix, dtype=np.float32, copy=True)
     counts.sum_duplicates()
     counts.eliminate_zeros()
@@ -374,7 +392,7 @@ def _reading(where: str) -> Iterator[None]:
         yield
     except CelljuryError:
         raise
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = (
             f"{where} cannot be read: {first}. The file is damaged, or not written by anndata: copy or download it again,"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +38,8 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupte
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, and no progress.")]
 Rule = Annotated[str | None, typer.Option(help="lca: below all votes; quorum: below a share.", show_default="lca")]
 Quorum = Annotated[
-    float | None, typer.Option(help="Share of votes at or below the term, 0.5 to 1.", show_default="0.5")
+    float | None,
+    typer.Option(help="Share of votes at or below the term, 0.5 to 1; implies --rule quorum.", show_default="0.5"),
 ]
 On = Annotated[str | None, typer.Option(help="votes or mass (pooled probabilities).", show_default="votes")]
 LabelMapFile = Annotated[Path | None, typer.Option("--map", help="SSSOM table of labels (celljury map drafts one).")]
@@ -187,8 +190,8 @@ def annotate(
 
         opened = Jury.load(jury)
         settings = Config.read(
-            config, base=opened.config, reduce__rule=rule, reduce__quorum=quorum, reduce__on=on, counts=counts, slim=slim,
-            engine=engine, block_size=block_size,
+            config, base=opened.config, reduce__rule=rule or ("quorum" if quorum is not None else None),
+            reduce__quorum=quorum, reduce__on=on, counts=counts, slim=slim, engine=engine, block_size=block_size,
         )  # fmt: skip
         run = run_annotate(
             query, opened, out=out, batch=batch, config=settings, resume=resume, overwrite=overwrite, h5ad=not no_h5ad,
@@ -220,6 +223,7 @@ def vote(
         from celljury.api import vote as run_vote
         from celljury.config import Config
 
+        rule = rule or ("quorum" if quorum is not None else None)
         settings = Config.read(config, reduce__rule=rule, reduce__quorum=quorum, slim=slim)
         run = run_vote(
             table, _names(columns) or (), out=out, label_map=label_map, config=settings, overwrite=overwrite,
@@ -351,4 +355,6 @@ def _say_files(run: Run, *, extra: dict[str, Path] | None = None) -> None:
 
 def main() -> None:
     """Run the command line."""
+    # As an interrupt does, a polite end lets the workers be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     app()

@@ -51,6 +51,19 @@ class ReduceSettings(_Section):
     rule: Literal["lca", "quorum"] = Field("lca", description="lca: below all votes; quorum: below a share of them.")
     quorum: float = Field(0.5, ge=0.5, le=1, description="Share of votes that must lie at or below the term.")
     on: Literal["votes", "mass"] = Field("votes", description="Count top votes, or pool the members' probabilities.")
+    tail: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.05, description="Rule lca on mass: share of the pooled mass that may lie elsewhere."
+    )
+
+    @property
+    def threshold(self) -> float:
+        """Share of votes or mass that must lie at or below the call.
+
+        Probabilities have tails: on mass, "below everything" would nearly always be the root, so ``lca`` leaves ``tail``.
+        """
+        if self.rule == "quorum":
+            return self.quorum
+        return 1.0 - self.tail if self.on == "mass" else 1.0
 
 
 class ReviewSettings(_Section):
@@ -76,7 +89,9 @@ class Config(_Section):
     engine: Literal["local", "processes"] = Field(
         "processes", description="processes: members work in processes of their own kind; local: in this one."
     )
-    time_limit: float | None = Field(None, gt=0, description="Seconds a member may take for one step; none = no limit.")
+    time_limit: float | None = Field(
+        None, gt=0, description="Seconds a member may take for a step (engine processes); none = no limit."
+    )
     block_size: int = Field(8192, ge=1, description="Cells read and predicted at once.")
     sample_per_batch: int = Field(2000, ge=1, description="Query cells per batch that members adapt on.")
     counts: str = Field("auto", description="Where raw counts are: auto, X, raw.X or layers/NAME.")
@@ -140,6 +155,7 @@ class Config(_Section):
                 message = f"config {path} cannot be read as TOML: {error}. Expected lines such as: seed = 1."
                 raise ConfigError(message) from error
             cls.checked(values, where=str(path))  # alone first, so that no option hides what is wrong in it
+            _anchor(values, path.parent)
         if base is not None:
             values = _merged(base.model_dump(mode="json"), values)
         for key, value in changes.items():
@@ -191,6 +207,17 @@ class Config(_Section):
         import tomli_w
 
         return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+
+
+def _anchor(values: dict[str, Any], folder: Path) -> None:
+    """Make files that a config names absolute: they are meant relative to it, and a jury is used from elsewhere."""
+    ontology = values.get("ontology")
+    for section, key in ((ontology, "source"), (ontology, "extra_terms"), (values, "slim")):
+        if not isinstance(section, dict):
+            continue
+        name = section.get(key)
+        if isinstance(name, str) and (folder / name).is_file():
+            section[key] = str((folder / name).resolve())
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

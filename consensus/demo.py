@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from celljury.api import annotate
 from celljury.jury import Jury
-from celljury.provenance import make_folder
+from celljury.provenance import make_folder, now, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,9 @@ def recover_counts(normalized: csr_matrix) -> csr_matrix:
 
 def run_demo(out: Path, *, config: Config, overwrite: bool, progress: Progress) -> tuple[Jury, Run]:
     """Fit and annotate; the jury in ``out/jury``, the run in ``out/run``, the two halves and the label map beside them."""
-    make_folder(out, owned="query.h5ad", overwrite=overwrite)
+    make_folder(out, owned="demo.json", overwrite=overwrite)
+    # First of all: after an interrupt the folder is known as the demo's, and --overwrite may replace it.
+    write_json(out / "demo.json", {"made": now()})
     reference, query = demo_halves()
     reference.write_h5ad(out / "reference.h5ad")
     shutil.copyfile(demo_map(), out / "labels.sssom.tsv")

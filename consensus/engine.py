@@ -12,8 +12,10 @@ import logging
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -148,8 +150,17 @@ class Host:
         return self._last[1]
 
 
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, however that one ended: a worker must not train for nobody."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def serve() -> None:
     """Be a worker: read orders from standard input until it closes, answer on what was standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the main process's to answer
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints goes to the log, not among the answers
     host = Host(int(sys.argv[1]))
@@ -190,13 +201,16 @@ class _Worker:
                 log.exception("member failed")
                 self._answer = {"ok": False, "error": f"{type(error).__name__}: {error}"}
             return
+        self._answer = None
         if self.process is None:
             self._start()
+        if self.process is None:
+            self._answer = {"ok": False, "error": f"its worker process did not start again; see {self.log_path.name}"}
+            return
         self._write(order)
 
     def receive(self, *, late: bool = False) -> dict[str, Any]:
-        if self.local is not None:
-            assert self._answer is not None
+        if self._answer is not None:
             return self._answer
         assert self.process is not None
         if late:
@@ -227,9 +241,12 @@ class _Worker:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, encoding="utf-8",
                 env=os.environ | limits,
             )  # fmt: skip
-        for order in self.loaded.values():  # after a crash the survivors are loaded again
+        for name, order in list(self.loaded.items()):  # after a crash the survivors are loaded again
+            if self.process is None:
+                return
             self._write(order)
-            self.receive()
+            if not self.receive()["ok"]:
+                del self.loaded[name]
 
     def _write(self, order: dict[str, Any]) -> None:
         assert self.process is not None
@@ -242,14 +259,14 @@ class _Worker:
 
 
 class Bench:
-    """The workers of one run. Use as a context manager: no process outlives it.
+    """The workers of one run. Use as a context manager: no process and no exchanged file outlives it.
 
     Parameters
     ----------
     engine
         ``processes`` or ``local``.
     folder
-        Where blocks are exchanged and workers log.
+        Where blocks are exchanged; it is removed in the end, and what workers printed goes into the folder above.
     threads
         Threads a worker may use.
     time_limit
@@ -267,6 +284,11 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         for worker in self._workers.values():
             worker.stop()
+        # Also after an error: what workers printed is kept beside, the exchanged arrays are not.
+        for path in self.folder.glob("worker-*.log"):
+            if path.stat().st_size:
+                path.replace(self.folder.parent / path.name)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, orders: dict[str, dict[str, Any]]) -> Iterable[tuple[str, dict[str, Any]]]:
         """Carry out one order a member, workers side by side, and yield (member, answer) as each is done.
@@ -347,11 +369,3 @@ def record_answer(
         seconds=before.seconds | {step: round(before.seconds.get(step, 0) + answer["seconds"], 3)},
         cpu_seconds=before.cpu_seconds | {step: round(before.cpu_seconds.get(step, 0) + answer["cpu_seconds"], 3)},
     )
-
-
-def keep_logs(scratch: Path, folder: Path) -> None:
-    """Keep what workers printed and drop the exchanged arrays."""
-    for path in scratch.glob("worker-*.log"):
-        if path.stat().st_size:
-            path.replace(folder / path.name)
-    shutil.rmtree(scratch, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from celljury.engine import Bench, keep_logs, member_class, record_answer, save_block
+from celljury.engine import Bench, member_class, record_answer, save_block
 from celljury.errors import CellsError, MemberError, MemberUnavailableError
 from celljury.genes import GeneTable, gene_names, lead_over_others, select_genes, sum_duplicates
 from celljury.labels import check_enough_types
@@ -63,7 +63,7 @@ def prepare_reference(
     if not kept.any():
         message = f"{cells.where}: no cell has a usable label in column {labels!r}."
         raise CellsError(message)
-    codes, batches = cells.batches(batch)
+    batch_code, batches = cells.batches(batch, kept=kept)
     used, label = np.unique(mapped.i_term[kept], return_inverse=True)
     ids = np.array([ontology.ids[i] for i in used.tolist()])
     check_enough_types(tuple(ids), column=labels, where=cells.where)
@@ -76,7 +76,6 @@ def prepare_reference(
         stop = min(start + config.block_size, cells.n_cells)
         parts.append(csr_matrix(cells.rows(start, stop)[kept[start:stop]] @ merge, dtype=np.float32))
     counts = csr_matrix(vstack(parts, format="csr"))
-    batch_code = codes[kept]
     chosen = select_genes(
         log1p_cp10k(counts, share=1.0),
         batch=batch_code,
@@ -122,16 +121,14 @@ def fit_members(reference: Reference, folder: Path, config: Config, progress: Pr
             "seed": config.seed, "threads": config.threads, "settings": config.settings.get(name, {}),
         }  # fmt: skip
     total = len(config.member_names)
-    if orders:
-        save_block(scratch / "reference", reference.cells, label=reference.label, terms=reference.terms)
     progress("fit members", len(done), total)
     with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
+        save_block(scratch / "reference", reference.cells, label=reference.label, terms=reference.terms)
         for name, answer in bench.run(orders):
             done[name] = record_answer(name, answer, "fit", MemberRecord(name), required=config.all_required)
             if answer["ok"]:
                 write_json(folder / "members" / name / "fitted.json", done[name].as_dict())
             progress("fit members", len(done), total)
-    keep_logs(scratch, folder)
     records = [done[name] for name in config.member_names]
     if all(record.absent for record in records):
         reasons = "\n".join(f"  {record.name}: {record.absent}" for record in records)
@@ -145,11 +142,12 @@ def term_rows(reference: Reference, mapped: MappedColumn, ontology: CellOntology
     n_cells = np.bincount(reference.label, minlength=len(reference.terms))
     pairs = np.unique(np.stack([reference.label, reference.cells.batch]), axis=1)
     n_batches = np.bincount(pairs[0], minlength=len(reference.terms))
-    how = {ontology.ids[row.i_term]: row for row in mapped.rows if row.i_term >= 0}
+    # A term carries the flag if any label behind it does.
+    flagged = {kind: set(mapped.i_term[getattr(mapped, kind)].tolist()) for kind in ("broad", "obsolete")}
     return [
         {
             "term": term, "label": ontology.labels[ontology.index(term)], "n_cells": int(n), "n_batches": int(b),
-            "broad": how[term].predicate == "broad", "obsolete": how[term].how == "replaced_id",
+            **{kind: ontology.index(term) in terms for kind, terms in flagged.items()},
         }
         for term, n, b in zip(reference.terms, n_cells.tolist(), n_batches.tolist(), strict=True)
     ]  # fmt: skip

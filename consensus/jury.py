@@ -15,7 +15,7 @@ import numpy as np
 
 from celljury.cells import open_cells
 from celljury.config import Config
-from celljury.errors import JuryVersionError, UnreadableFileError
+from celljury.errors import ConfigError, JuryVersionError, UnreadableFileError
 from celljury.fitting import check_members, fingerprint, fit_members, marker_genes, prepare_reference, term_rows
 from celljury.genes import GeneTable
 from celljury.labels import map_column
@@ -25,6 +25,7 @@ from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
 from celljury.provenance import (
     as_dict,
+    check_folder,
     cpu_seconds,
     log_to,
     make_folder,
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the jury folder; another one is refused
-N_MARKERS = 10
+_FILES = ("genes.npz", "space.npz", "ontology.npz", "members")
+_PARTS = ("config", "ontology", "reference", "genes", "terms", "members", "markers", "made")
 
 
 def _silent(step: str, done: int, total: int) -> None:
@@ -117,6 +119,9 @@ class Jury:
             One of its children, where the input is at fault; MemberError where no member could be fitted.
         """
         config = config or Config()
+        inputs = (reference, label_map)
+        if out:
+            check_folder(Path(out), owned="jury.json", overwrite=overwrite, inputs=inputs)
         check_members(config)
         started = cpu_seconds()
         progress("read the reference", 0, 1)
@@ -126,16 +131,17 @@ class Jury:
         cells = open_cells(reference, counts=config.counts)
         mapping = read_sssom(Path(label_map), ontology) if label_map else None
         column = cells.column(labels, option="--labels")
+        n_donors = int(cells.column(donor, option="--donor").nunique()) if donor else None
         mapped = map_column(column, ontology, where=cells.where, label_map=mapping, on_unmapped=on_unmapped)
         prepared, genes = prepare_reference(cells, mapped, ontology, labels=labels, batch=batch, config=config)
         # Only now: a reference at fault leaves an earlier jury where it is.
         folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-jury-"))
         if out:
-            make_folder(folder, owned="jury.json", overwrite=overwrite)
+            make_folder(folder, owned="jury.json", overwrite=overwrite, inputs=inputs)
         key = {"format": FORMAT, "config": config.model_dump(mode="json"), "labels": labels, "batch": batch,
                "reference": fingerprint(prepared), "versions": versions()}  # fmt: skip
         unfinished = folder / "unfinished.json"
-        if not (resume and unfinished.is_file() and json.loads(unfinished.read_text(encoding="utf-8")) == key):
+        if not (resume and _says(unfinished, key)):
             shutil.rmtree(folder / "members", ignore_errors=True)
         write_json(unfinished, key)
         with log_to(folder / "log.jsonl"):
@@ -162,7 +168,7 @@ class Jury:
                 "labels": labels, "batch": batch, "donor": donor,
                 "n_cells": prepared.cells.n_cells, "n_unlabelled": int(mapped.n_unlabelled),
                 "batches": prepared.cells.batches,
-                "n_donors": int(cells.column(donor, option="--donor").nunique()) if donor else None,
+                "n_donors": n_donors,
             },
             "genes": {"names": genes.names, "other": genes.other},
             "terms": term_rows(prepared, mapped, ontology),
@@ -207,10 +213,15 @@ class Jury:
         jury = cls(folder)
         try:
             found = jury.about.get("format")
+            missing = [name for name in _PARTS if found == FORMAT and name not in jury.about]
+            missing += [name for name in _FILES if found == FORMAT and not (folder / name).exists()]
             made_by = jury.about.get("versions", {}).get("celljury", "an unknown version")
         except (ValueError, AttributeError) as error:
             message = f"{path} cannot be read: {error}. The jury is damaged; fit it again."
             raise UnreadableFileError(message) from error
+        if missing:
+            message = f"{path} lacks {', '.join(missing)}. The jury is damaged; fit it again."
+            raise UnreadableFileError(message)
         if found != FORMAT:
             message = (
                 f"{folder} was written by celljury {made_by} in jury format {found!r}; this version reads format {FORMAT}."
@@ -223,7 +234,8 @@ class Jury:
         """Copy the jury to a folder and return the one there."""
         folder = Path(folder)
         make_folder(folder, owned="jury.json")
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("jury.json"))
+        shutil.copy2(self.folder / "jury.json", folder / "jury.json")  # last: half a copy is no jury
         return Jury(folder)
 
     # What it knows --------------------------------------------------------------------------------------------------
@@ -274,6 +286,26 @@ class Jury:
             low_share=config.genes.low_share,
         )
 
+    def _own_settings(self, config: Config) -> Config:
+        """Refuse settings that only a fit can use: a run would record them without having used them."""
+        other = [
+            name
+            for name, given, own in (
+                ("members", config.member_names, self.config.member_names),
+                ("settings", config.settings, self.config.settings),
+                ("ontology", config.ontology, self.config.ontology),
+                ("genes.n_variable", config.genes.n_variable, self.config.genes.n_variable),
+            )
+            if given != own
+        ]
+        if other:
+            message = (
+                f"{', '.join(other)}: set when a jury is fitted, and this one ({self.folder}) was fitted with other values."
+                " Leave them out of the config of annotate, or fit another jury."
+            )
+            raise ConfigError(message)
+        return config
+
     # Annotating -----------------------------------------------------------------------------------------------------
 
     def annotate(
@@ -306,7 +338,10 @@ class Jury:
         -------
         The run: ``votes/``, ``calls/``, ``calls.parquet`` and ``run.json``.
         """
-        config = config or self.config
+        config = self._own_settings(config or self.config)
+        inputs = (query, self.folder)
+        if out:
+            check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)
         started, began = cpu_seconds(), now()
         cells = open_cells(query, counts=config.counts)
         view = Query.of(
@@ -315,12 +350,14 @@ class Jury:
         # Only now: a query at fault leaves an earlier result where it is.
         folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-run-"))
         if out:
-            make_folder(folder, owned="run.json", overwrite=overwrite)
-        hashed = sha256(cells.path) if cells.path else None
-        key = {"jury": sha256(self.folder / "jury.json"), "query": hashed, "n_cells": cells.n_cells, "batch": batch,
-               "block_size": config.block_size, "sample": config.sample_per_batch}  # fmt: skip
+            make_folder(folder, owned="run.json", overwrite=overwrite, inputs=inputs)
+        hashed = cells.fingerprint()
+        # All that decides the votes: a resumed run must not join parts that were made differently.
+        key = {"jury": sha256(self.folder / "jury.json"), "query": hashed, "counts_in": cells.counts_in, "batch": batch,
+               "block_size": config.block_size, "sample": config.sample_per_batch, "seed": config.seed,
+               "threads": config.threads, "versions": versions()}  # fmt: skip
         unfinished = folder / "unfinished.json"
-        same = unfinished.is_file() and json.loads(unfinished.read_text(encoding="utf-8")) == key
+        same = _says(unfinished, key)
         if not (resume and same):
             for part in ("votes", "calls", "adapted"):
                 shutil.rmtree(folder / part, ignore_errors=True)
@@ -367,3 +404,11 @@ class Jury:
         unfinished.unlink()
         shutil.rmtree(folder / "adapted", ignore_errors=True)
         return Run(folder)
+
+
+def _says(path: Path, key: dict[str, Any]) -> bool:
+    """Whether the file of an interrupted run says that it was made with the same inputs and settings."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(key)))
+    except (OSError, ValueError):
+        return False

@@ -28,6 +28,14 @@ RECORDED = (
 )  # fmt: skip
 
 
+# What runs, juries and the demo write, at the top of their folders.
+OURS = frozenset(
+    "adapted calls calls.parquet card.json demo.json figures final.parquet genes.npz jury jury.json labels.sssom.tsv"
+    " log.jsonl members ontology.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html run run.json"
+    " scratch space.npz tables unfinished.json votes".split()
+)
+
+
 def versions() -> dict[str, str]:
     """Return the versions of celljury, Python and every library that can change a call."""
     found = {"celljury": __version__, "python": platform.python_version(), "platform": sys.platform}
@@ -118,7 +126,9 @@ def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Ite
 
 
 def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
-    """Make an output folder, empty where ``overwrite`` replaces what it held; parameters as in `check_folder`.
+    """Make an output folder, without an earlier result where ``overwrite`` replaces it; parameters as in `check_folder`.
+
+    Only files that celljury writes are removed; what a user put beside them stays.
 
     Call it when the inputs are known to be good: a mistake must not cost the result that was there.
 
@@ -130,7 +140,9 @@ def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iter
     check_folder(path, owned=owned, overwrite=overwrite, inputs=inputs)
     try:
         if path.is_dir() and overwrite:
-            shutil.rmtree(path)
+            for item in path.iterdir():
+                if item.name in OURS or item.name.startswith("worker-"):
+                    shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".write-probe"
         probe.touch()

@@ -96,6 +96,6 @@ class Space:
         """Read what `save` wrote; raises UnreadableFileError where it is not that."""
         try:
             return cls(**load_arrays(path))  # type: ignore[arg-type]
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, EOFError, TypeError, ValueError) as error:
             message = f"{path} cannot be read: {error}. The jury is damaged; copy it again, or fit it again."
             raise UnreadableFileError(message) from error

@@ -70,6 +70,12 @@ def clear_errors(*, resumable: bool = False) -> Iterator[None]:
         for line in (f"error: {error}", *(f"  {note}" for note in getattr(error, "__notes__", ()))):
             print(line, file=sys.stderr)
         raise SystemExit(error.exit_status) from None
+    except OSError as error:  # a full disk, a lost mount: whatever was being written stays under its partial name
+        what = f"{error.filename}: " if error.filename else ""
+        print(
+            f"error: {what}{error.strerror or error}. Free space or check the place, then run again.", file=sys.stderr
+        )
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         hint = " What is finished is kept: run the same command with --resume." if resumable else ""
         print(f"\ninterrupted.{hint}", file=sys.stderr)

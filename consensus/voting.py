@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celljury.calls import make_calls
-from celljury.engine import Bench, keep_logs, read_votes, record_answer, save_block
+from celljury.engine import Bench, read_votes, record_answer, save_block
 from celljury.errors import MemberError
 from celljury.ontology.general import too_general
 from celljury.provenance import write_json
@@ -98,6 +98,7 @@ def collect_votes(
             for name, answer in answers.items():
                 if answer["ok"]:
                     write_json(adapted / name / "done.json", {})
+        _check_anybody(records, folder)
         for i_block in range(view.n_blocks):
             part = folder / "votes" / part_name(i_block)
             progress("vote", i_block, view.n_blocks)
@@ -119,12 +120,19 @@ def collect_votes(
             write_part(append_columns(table, _placed(points, space.cluster(points), block.batch)), part)
             shutil.rmtree(scratch / f"block-{i_block}")
         progress("vote", view.n_blocks, view.n_blocks)
-    keep_logs(scratch, folder)
-    if all(record.absent for record in records.values()):
-        reasons = "\n".join(f"  {record.name}: {record.absent}" for record in records.values())
-        message = f"no member could vote:\n{reasons}"
-        raise MemberError(message)
+    _check_anybody(records, folder)
     return records
+
+
+def _check_anybody(records: dict[str, MemberRecord], folder: Path) -> None:
+    """Raise MemberError where all members are absent, and forget why: the cause may be mended before the next try."""
+    if not all(record.absent for record in records.values()):
+        return
+    for part in ("adapted", "votes"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    reasons = "\n".join(f"  {record.name}: {record.absent}" for record in records.values())
+    message = f"no member could vote:\n{reasons}"
+    raise MemberError(message)
 
 
 def _placed(points: Any, cluster: Any, batch: Any) -> Any:

@@ -30,12 +30,13 @@ def write_h5ad(run: Run, query: Any) -> Path:
     to = run.folder / "query.celljury.h5ad"
     partial = to.with_name(to.name + ".partial")
     columns = call_columns(run)
+    voted = frozenset(str(member["name"]) for member in run.record["members"])
     try:
         if not hasattr(query, "obs") and _is_h5ad(Path(query)):
             shutil.copyfile(query, partial)
-            _replace_obs(partial, columns)
+            _replace_obs(partial, columns, voted)
         else:
-            _write(_with_columns(_rna(query), columns), partial, to=to)
+            _write(_with_columns(_rna(query), columns, voted), partial, to=to)
         partial.replace(to)
     except OutputError:
         raise
@@ -95,24 +96,28 @@ def _rna(query: Any) -> Any:
     return ad.io.read_elem(store["mod"]["rna"]) if "mod" in store else ad.io.read_zarr(path)
 
 
-def _with_columns(adata: Any, columns: pd.DataFrame) -> Any:
+def _with_columns(adata: Any, columns: pd.DataFrame, voted: frozenset[str]) -> Any:
     # An object that is backed by a file is read: its copy would have to name a file of its own.
     copy = adata.to_memory() if adata.isbacked else adata.copy()
-    copy.obs = _joined(copy.obs, columns)
+    copy.obs = _joined(copy.obs, columns, voted)
     return copy
 
 
-def _joined(obs: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
-    kept = obs.drop(columns=[name for name in obs.columns if str(name).startswith(PREFIX)])
-    added = columns.set_axis(kept.index)
-    return kept.join(added)
+def _joined(obs: pd.DataFrame, columns: pd.DataFrame, voted: frozenset[str]) -> pd.DataFrame:
+    """Add the columns; those of an earlier run go, but for the ones that were voted on."""
+    if obs.index.astype(str).tolist() != columns.index.tolist():
+        message = "the query's cells are not the run's: other names, or another order. Annotate this query anew."
+        raise OutputError(message)
+    earlier = [name for name in obs.columns if str(name).startswith(PREFIX)]
+    kept = obs.drop(columns=[name for name in earlier if name in columns.columns or name not in voted])
+    return kept.join(columns.set_axis(kept.index))
 
 
-def _replace_obs(path: Path, columns: pd.DataFrame) -> None:
+def _replace_obs(path: Path, columns: pd.DataFrame, voted: frozenset[str]) -> None:
     import h5py
     from anndata.io import read_elem, write_elem
 
     with h5py.File(path, "r+") as file:
-        obs = _joined(read_elem(file["obs"]), columns)
+        obs = _joined(read_elem(file["obs"]), columns, voted)
         del file["obs"]
         write_elem(file, "obs", obs)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from celljury.errors import UnreadableFileError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +27,10 @@ def save_arrays(path: Path, **arrays: NDArray[np.generic]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Read what `save_arrays` wrote."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    """Read what `save_arrays` wrote; raises UnreadableFileError where the file is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        message = f"{path} cannot be read: {error}. It is damaged; make it again with the command that wrote it."
+        raise UnreadableFileError(message) from error

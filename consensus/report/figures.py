@@ -43,7 +43,9 @@ def draw_figures(run: Run, ontology: CellOntology, *, embedding: str = "auto") -
         cells = _drawn_cells(run, parts)
         points, name = _embed(np.stack(cells.pop("_space").to_list()), embedding)
         cells[[f"{name}1", f"{name}2"]] = points
-        cells.to_parquet(folder / "embedding.parquet", index=False)
+        partial = folder / "embedding.parquet.partial"
+        cells.to_parquet(partial, index=False)
+        partial.replace(folder / "embedding.parquet")
         made += _save(_draw_cells(cells, points, name, ontology), folder / "cells")
     made += _save(_draw_agreement(member_agreement(run)), folder / "member_agreement")
     return made

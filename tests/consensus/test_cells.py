@@ -230,6 +230,11 @@ def set_first(value: float) -> Callable[[ad.AnnData], None]:
     return changed(change)
 
 
+def set_names(adata: ad.AnnData, axis: str) -> None:
+    names = getattr(adata, f"{axis}_names").tolist()
+    setattr(adata, f"{axis}_names", ["another", *names[1:]])
+
+
 def three_in_four_halved(matrix: np.ndarray) -> None:
     matrix[:] = 1
     matrix[:, 10:] = 0.25
@@ -322,6 +327,15 @@ def test_without_a_column_all_cells_are_one_batch(cells: ad.AnnData) -> None:
     assert not codes.any()
 
 
+def test_cells_that_are_left_out_need_no_batch(cells: ad.AnnData) -> None:
+    cells.obs["lane"] = ["b", "a", None] * 20
+    kept = np.arange(60) % 3 < 2
+    codes, names = open_cells(cells).batches("lane", kept=kept)
+    assert names == ("a", "b")
+    assert codes.tolist() == [1, 0] * 20
+    assert len(open_cells(cells).batches(None, kept=kept)[0]) == 40
+
+
 @pytest.mark.parametrize(
     ("values", "n_missing"),
     [
@@ -341,6 +355,30 @@ def test_a_cell_without_a_batch_stops(values: Any, n_missing: int, cells: ad.Ann
 def test_a_missing_column_names_those_that_are_there(cells: ad.AnnData) -> None:
     with pytest.raises(MissingColumnError, match=r"no column 'lane'\. It has: cell_type, sample\. .*--batch"):
         open_cells(cells).batches("lane")
+
+
+# Which table it is --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda a: set_names(a, "obs"), id="name_of_a_cell"),
+        pytest.param(lambda a: set_names(a, "var"), id="name_of_a_gene"),
+        pytest.param(set_first(7), id="a_count"),
+    ],
+)
+@pytest.mark.parametrize("on_disk", [pytest.param(True, id="file"), pytest.param(False, id="memory")])
+def test_a_fingerprint_tells_tables_apart(
+    *, change: Callable[[ad.AnnData], None], on_disk: bool, cells: ad.AnnData, tmp_path: Path
+) -> None:
+    def fingerprint() -> str:
+        return open_cells(write_h5ad(cells, tmp_path) if on_disk else cells.copy()).fingerprint()
+
+    before = fingerprint()
+    assert fingerprint() == before
+    change(cells)
+    assert fingerprint() != before
 
 
 # Files that are none ------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_all_required_names_the_default_members() -> None:
         ),
         pytest.param(
             "[reduce]\nquorums = 0.5",
-            r"reduce\.quorums: there is no such setting\. Did you mean quorum\? Known here: rule, quorum, on\.",
+            r"reduce\.quorums: there is no such setting\. Did you mean quorum\? Known here: rule, quorum, on, tail\.",
             id="unknown_key_of_a_section_names_those_of_the_section",
         ),
         pytest.param(

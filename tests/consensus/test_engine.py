@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import textwrap
+import time
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from celljury.config import Config
@@ -215,3 +220,38 @@ def test_both_engines_give_the_same_calls(tmp_path):
 def test_records_are_plain_json(tmp_path):
     jury = fitted(("logistic",), engine="local")
     assert json.loads((jury.folder / "jury.json").read_text())["members"][0]["name"] == "logistic"
+
+
+def test_after_nobody_could_vote_a_second_try_starts_afresh(broken_members, tmp_path):
+    jury = fitted(("crashes",), engine="processes")
+    for _ in range(2):
+        with pytest.raises(MemberError, match="no member could vote"):
+            jury.annotate(made_cells(seed=1), out=tmp_path / "run", resume=True)
+        assert not (tmp_path / "run" / "votes").exists()
+        assert not (tmp_path / "run" / "scratch").exists()
+
+
+def test_survivors_that_crash_when_loaded_again_are_absences(broken_members, tmp_path, monkeypatch):
+    with Bench("processes", tmp_path / "scratch", threads=1) as bench:
+        worker = bench._worker("light")
+        worker.loaded["fine"] = {"do": "load", "member": "fine", "folder": str(tmp_path / "nowhere")}
+        order = {"do": "load", "folder": str(tmp_path / "nowhere")}
+        answers = dict(bench.run({"logistic": order}))
+        assert not answers["logistic"]["ok"]
+        assert "fine" not in worker.loaded
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL], ids=["ended_politely", "killed"])
+def test_workers_end_with_the_process_that_started_them(broken_members, tmp_path, stop):
+    made_cells().write_h5ad(tmp_path / "reference.h5ad")
+    fit = ("fit", "reference.h5ad", "--labels", "cell_type", "--members", "sleeps", "--out", "jury")
+    code = "from celljury.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, *fit], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    parent, deadline = psutil.Process(process.pid), time.monotonic() + 60
+    while not parent.children() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (worker,) = parent.children()
+    time.sleep(1.0)
+    process.send_signal(stop)
+    process.wait(timeout=20)
+    assert psutil.wait_procs([worker], timeout=20)[1] == []

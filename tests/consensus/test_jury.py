@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score
 
 import celljury
 from celljury.config import Config
-from celljury.errors import GenesError, OutputError, UnreadableFileError
+from celljury.errors import ConfigError, GenesError, MissingColumnError, OutputError, UnreadableFileError
 from celljury.jury import Jury
 from celljury.provenance import sha256
 
@@ -305,3 +305,97 @@ def test_p1_with_all_six_members(shared_data, tmp_path):
     quorum = jury.annotate(tmp_path / "query.h5ad", config=Config.read(base=jury.config, reduce__rule="quorum")).calls
     assert quorum["depth"].mean() >= found["depth"].mean()
     assert accuracy_score(true, quorum["term"].astype(str)) > 0.93
+
+
+def test_another_object_cannot_take_over_an_interrupted_run(jury, query, tmp_path):
+    config = Config.read(base=jury.config, block_size=40)
+
+    def stop(step: str, done: int, total: int) -> None:
+        if step == "vote" and done == 2:
+            raise Stop
+
+    out = tmp_path / "run"
+    with pytest.raises(Stop):
+        jury.annotate(query, out=out, config=config, progress=stop)
+    turned = query[::-1].copy()
+    run = celljury.annotate(turned, jury, out=out, config=config, resume=True, figures=False)
+    assert run.calls.index.tolist() == turned.obs_names.tolist()
+    whole = jury.annotate(query, config=config).calls
+    assert run.calls["term"].astype(str).loc[whole.index].tolist() == whole["term"].astype(str).tolist()
+
+
+def test_resume_with_other_counts_starts_anew(jury, query, tmp_path):
+    both = query.copy()
+    both.layers["other"] = np.roll(query.X, 1, axis=0)
+    config = Config.read(base=jury.config, block_size=40, counts="X")
+
+    def stop(step: str, done: int, total: int) -> None:
+        if step == "vote" and done == 2:
+            raise Stop
+
+    out = tmp_path / "run"
+    with pytest.raises(Stop):
+        jury.annotate(both, out=out, config=config, progress=stop)
+    other = Config.read(base=config, counts="layers/other")
+    resumed = jury.annotate(both, out=out, config=other, resume=True).calls
+    pd.testing.assert_frame_equal(resumed, jury.annotate(both, config=other).calls)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["as_written", "reversed"])
+def test_a_term_is_flagged_if_any_label_behind_it_was_broad(tmp_path, turned):
+    cells = made_cells(120, seed=0)
+    b_cells = cells.obs["cell_type"] == "CL:0000236"
+    second = np.arange(120) % 2 == 0
+    cells.obs["author"] = np.where(b_cells, np.where(second, "Bx", "By"), cells.obs["cell_type"])
+    (tmp_path / "map.sssom.tsv").write_text(
+        "subject_label\tpredicate_id\tobject_id\nBx\tskos:exactMatch\tCL:0000236\nBy\tskos:broadMatch\tCL:0000236\n"
+    )
+    cells = cells[::-1].copy() if turned else cells
+    jury = Jury.fit(cells, labels="author", label_map=tmp_path / "map.sssom.tsv", config=LIGHT)
+    broad = {row["term"]: row["broad"] for row in jury.about["terms"]}
+    assert broad == {"CL:0000236": True, "CL:0000624": False, "CL:0000625": False}
+
+
+def test_settings_that_only_a_fit_can_use_are_refused(jury, query):
+    config = Config.read(base=jury.config, members=("logistic",), genes__n_variable=200)
+    with pytest.raises(ConfigError, match=r"members, genes\.n_variable: set when a jury is fitted"):
+        jury.annotate(query, config=config)
+
+
+def test_lca_on_mass_leaves_the_tails_out(jury, query, calls):
+    config = Config.read(base=jury.config, reduce__on="mass")
+    found = jury.annotate(query, batch="sample", config=config).calls
+    called = found["term"].notna()
+    assert called.mean() > 0.5
+    assert (found.loc[called, "support"] >= 0.95 - 1e-4).all()
+
+
+def test_missing_donor_column_is_named_before_any_training(tmp_path):
+    with pytest.raises(MissingColumnError, match="--donor"):
+        Jury.fit(made_cells(60, seed=0), labels="cell_type", donor="typo", out=tmp_path / "jury", config=LIGHT)
+    assert not (tmp_path / "jury").exists()
+
+
+def test_cells_without_a_label_need_no_batch():
+    cells = made_cells(120, seed=0)
+    cells.obs["cell_type"] = cells.obs["cell_type"].astype(object)
+    cells.obs.loc[cells.obs_names[:20], ["cell_type", "sample"]] = None
+    jury = Jury.fit(cells, labels="cell_type", batch="sample", config=LIGHT)
+    assert jury.about["reference"]["n_cells"] == 100
+    assert jury.about["reference"]["n_unlabelled"] == 20
+
+
+@pytest.mark.parametrize("name", ["genes.npz", "space.npz", "ontology.npz", "members"])
+def test_a_jury_that_lacks_a_part_is_refused(jury, tmp_path, name):
+    copy = jury.save(tmp_path / "copy").folder
+    (copy / name).rename(copy / "elsewhere")
+    with pytest.raises(UnreadableFileError, match=name):
+        Jury.load(copy)
+
+
+def test_nothing_is_left_in_the_run_but_its_files(jury, query, tmp_path):
+    run = celljury.annotate(query, jury, out=tmp_path / "run", figures=False)
+    left = {path.name for path in run.folder.iterdir()}
+    assert left == {
+        "calls", "calls.parquet", "log.jsonl", "query.celljury.h5ad", "queue.tsv", "run.json", "tables", "votes",
+    }  # fmt: skip

@@ -101,6 +101,20 @@ def test_a_finished_result_is_replaced_on_request(tmp_path: Path) -> None:
     assert list(path.iterdir()) == []
 
 
+def test_what_a_user_put_beside_a_result_stays_when_it_is_replaced(tmp_path: Path) -> None:
+    path = finished(tmp_path)
+    (path / "votes").mkdir()
+    (path / "votes" / "part-00000.parquet").touch()
+    (path / "my notes.txt").write_text("on this run", encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    (path / "figures").symlink_to(elsewhere)
+    make_folder(path, owned="run.json", overwrite=True)
+    assert [item.name for item in path.iterdir()] == ["my notes.txt"]
+    assert (elsewhere / "kept").exists()
+
+
 @pytest.mark.parametrize("as_text", [pytest.param(True, id="text"), pytest.param(False, id="path")])
 def test_a_folder_that_holds_an_input_is_never_replaced(*, as_text: bool, tmp_path: Path) -> None:
     path = finished(tmp_path)
