@@ -20,6 +20,7 @@ from celljury.ontology.general import too_general
 from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
 from celljury.ontology.slims import load_slim
+from celljury.progress import silent
 from celljury.provenance import (
     as_dict,
     check_folder,
@@ -42,20 +43,16 @@ from celljury.votes import votes_to_table
 from celljury.write import write_h5ad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from celljury.ontology.graph import CellOntology
+    from celljury.progress import Progress
 
-    Progress = Callable[[str, int, int], None]
 
 log = logging.getLogger(__name__)
 
 # Rows of a table reduced and written at once: bounds memory at a few hundred MB for ten columns.
 VOTE_ROWS = 250_000
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    pass
 
 
 def annotate(
@@ -69,7 +66,7 @@ def annotate(
     overwrite: bool = False,
     h5ad: bool = True,
     figures: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Run:
     """Annotate a query with a jury and write every file of the run's folder.
 
@@ -142,7 +139,7 @@ def vote(
     config: Config | None = None,
     overwrite: bool = False,
     h5ad: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Run:
     """Return the consensus of labels that other tools already wrote, one column a tool.
 
@@ -171,10 +168,7 @@ def vote(
     ontology = load_ontology(settings.source, release=settings.release, extra=settings.extra_terms)
     slim = load_slim(ontology, config.slim)
     mapping = read_sssom(Path(label_map), ontology) if label_map else None
-    policy = config.too_general
-    general = too_general(
-        ontology, terms=policy.terms, max_descendants=policy.max_descendants, exceptions=policy.exceptions
-    )
+    general = too_general(ontology, **config.too_general.model_dump())
     progress("read and map labels", 0, 1)
     ballot = read_ballot(source, ontology, columns=columns, label_map=mapping, on_unmapped=on_unmapped)
     progress("read and map labels", 1, 1)

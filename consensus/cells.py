@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,6 @@ from scipy.sparse import csr_matrix, issparse
 
 from celljury.errors import (
     BatchError,
-    CelljuryError,
     CellsError,
     CountsError,
     GenesError,
@@ -23,9 +20,10 @@ from celljury.errors import (
     UnreadableFileError,
 )
 from celljury.provenance import sha256
+from celljury.stores import open_store, reading, rna_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -80,7 +78,7 @@ class Cells:
         UnreadableFileError
             If the file ends before the data.
         """
-        with _reading(self.where):
+        with reading(self.where):
             counts = _as_csr(self.matrix[start:stop])
         if counts.nnz and (problem := _why_not_counts(counts.data)):
             message = (
@@ -151,9 +149,9 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
-        where, group = str(source), _open_file(path)
-        with _reading(where):
-            obs, var, places = _parts_of_group(_rna_of(group, where))
+        where, group = str(source), open_store(path)
+        with reading(where):
+            obs, var, places = _parts_of_group(rna_of(group, where))
     else:
         path, where = None, "AnnData"
         obs, var, places = _parts_of_object(source)
@@ -175,74 +173,9 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
 
 def read_obs(path: Path) -> pd.DataFrame:
     """Read only the annotations of the cells of a file; no counts are needed."""
-    group = _open_file(path)
-    with _reading(str(path)):
-        return _table(_rna_of(group, str(path)), "obs")
-
-
-def _open_file(path: Path) -> Any:
-    import h5py
-
-    if not path.exists():
-        message = f"{path} does not exist. Check the path, relative to {Path.cwd()}."
-        raise UnreadableFileError(message)
-    if path.is_dir():
-        if not any((path / name).exists() for name in (".zgroup", "zarr.json")):
-            message = f"{path} is a directory and no zarr store. Expected an .h5ad, .h5mu or .zarr; name a file in it."
-            raise UnreadableFileError(message)
-        return _open_zarr(path)
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        message = (
-            f"{path} cannot be read as h5ad ({path.stat().st_size:,} bytes): {error}. The file is truncated or of another"
-            " format; copy or download it again, and check it with: python -c \"import anndata; anndata.read_h5ad('FILE')\"."
-        )
-        raise UnreadableFileError(message) from error
-
-
-def _open_zarr(path: Path) -> Any:
-    import zarr
-
-    for pattern in (".zarray", "zarr.json", ".zmetadata"):
-        for metadata in path.rglob(pattern):
-            try:
-                asks = _asks_for_pickle(json.loads(metadata.read_text(encoding="utf-8")))
-            except (OSError, ValueError) as error:
-                message = (
-                    f"{metadata} cannot be read as JSON: {error}. The store is damaged; copy or download it again."
-                )
-                raise UnreadableFileError(message) from error
-            if asks:
-                message = (
-                    f"{metadata} asks for the pickle codec, which runs code from the file. Write the store again without"
-                    " it."
-                )
-                raise UnreadableFileError(message)
-    with _reading(str(path)):
-        return zarr.open_group(path, mode="r")
-
-
-def _asks_for_pickle(metadata: Any) -> bool:
-    """Whether a codec in zarr metadata is pickle, as zarr 2 (``id``) or zarr 3 (``name``, ``numcodecs.*``) names it."""
-    if isinstance(metadata, list):
-        return any(_asks_for_pickle(item) for item in metadata)
-    if not isinstance(metadata, dict):
-        return False
-    named = [str(metadata.get(key, "")).lower().rsplit(".", 1)[-1] for key in ("id", "name")]
-    # What a user notes in attributes names no codec.
-    rest = (value for key, value in metadata.items() if key != "attributes" and not key.endswith(".zattrs"))
-    return "pickle" in named or any(_asks_for_pickle(value) for value in rest)
-
-
-def _rna_of(group: Any, where: str) -> Any:
-    if "mod" not in group:
-        return group
-    modalities = list(group["mod"].keys())
-    if "rna" not in modalities:
-        message = f"{where} is a MuData without a modality 'rna'. It has: {', '.join(modalities)}."
-        raise InputError(message)
-    return group["mod"]["rna"]
+    group = open_store(path)
+    with reading(str(path)):
+        return _table(rna_of(group, str(path)), "obs")
 
 
 # One place counts may be in: its name, the matrix, and its own genes where they differ from var.
@@ -340,7 +273,7 @@ def _find_counts(
             seen.append(f"  {place}: not there")
             continue
         _, matrix, genes = by_name[place]
-        with _reading(where):
+        with reading(where):
             problem = _why_not_counts(_probe(matrix, n_cells))
         if problem is None:
             return place, matrix, genes
@@ -383,19 +316,3 @@ def _as_csr(rows: Any) -> csr_matrix:
     counts.sum_duplicates()
     counts.eliminate_zeros()
     return counts
-
-
-@contextmanager
-def _reading(where: str) -> Iterator[None]:
-    """Turn what h5py, zarr and anndata raise on a damaged file into one error."""
-    try:
-        yield
-    except CelljuryError:
-        raise
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = (
-            f"{where} cannot be read: {first}. The file is damaged, or not written by anndata: copy or download it again,"
-            " or read it with the library that wrote it (scanpy.read_10x_h5 ...) and write an h5ad."
-        )
-        raise UnreadableFileError(message) from error

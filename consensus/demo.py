@@ -17,12 +17,10 @@ from celljury.jury import Jury
 from celljury.provenance import make_folder, now, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from celljury.config import Config
+    from celljury.progress import Progress
     from celljury.run import Run
 
-    Progress = Callable[[str, int, int], None]
 
 LABELS = "bulk_labels"
 LEFT_OUT = "CD34+"

@@ -19,7 +19,6 @@ from celljury.provenance import write_json
 from celljury.votes import MemberRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from celljury.config import Config
     from celljury.labels import MappedColumn
     from celljury.ontology.graph import CellOntology
+    from celljury.progress import Progress
 
-    Progress = Callable[[str, int, int], None]
 
 N_MARKERS = 10
 

@@ -23,10 +23,12 @@ from celljury.members.arrays import load_arrays, save_arrays
 from celljury.ontology.cache import read_index, write_index
 from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
+from celljury.progress import silent
 from celljury.provenance import (
     as_dict,
     check_folder,
     cpu_seconds,
+    holds_json,
     log_to,
     make_folder,
     now,
@@ -43,23 +45,17 @@ from celljury.votes import MemberRecord
 from celljury.voting import collect_votes, write_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from celljury.ontology.graph import CellOntology
+    from celljury.progress import Progress
 
-    Progress = Callable[[str, int, int], None]
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the jury folder; another one is refused
 _FILES = ("genes.npz", "space.npz", "ontology.npz", "members")
 _PARTS = ("config", "ontology", "reference", "genes", "terms", "members", "markers", "made")
-
-
-def _silent(step: str, done: int, total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ class Jury:
         config: Config | None = None,
         resume: bool = False,
         overwrite: bool = False,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Jury:
         """Train the members on a labelled reference.
 
@@ -141,7 +137,7 @@ class Jury:
         key = {"format": FORMAT, "config": config.model_dump(mode="json"), "labels": labels, "batch": batch,
                "reference": fingerprint(prepared), "versions": versions()}  # fmt: skip
         unfinished = folder / "unfinished.json"
-        if not (resume and _says(unfinished, key)):
+        if not (resume and holds_json(unfinished, key)):
             shutil.rmtree(folder / "members", ignore_errors=True)
         write_json(unfinished, key)
         with log_to(folder / "log.jsonl"):
@@ -317,7 +313,7 @@ class Jury:
         config: Config | None = None,
         resume: bool = False,
         overwrite: bool = False,
-        progress: Progress = _silent,
+        progress: Progress = silent,
     ) -> Run:
         """Let the members vote on a query and reduce their votes to calls.
 
@@ -357,7 +353,7 @@ class Jury:
                "block_size": config.block_size, "sample": config.sample_per_batch, "seed": config.seed,
                "threads": config.threads, "versions": versions()}  # fmt: skip
         unfinished = folder / "unfinished.json"
-        same = _says(unfinished, key)
+        same = holds_json(unfinished, key)
         if not (resume and same):
             for part in ("votes", "calls", "adapted"):
                 shutil.rmtree(folder / part, ignore_errors=True)
@@ -404,11 +400,3 @@ class Jury:
         unfinished.unlink()
         shutil.rmtree(folder / "adapted", ignore_errors=True)
         return Run(folder)
-
-
-def _says(path: Path, key: dict[str, Any]) -> bool:
-    """Whether the file of an interrupted run says that it was made with the same inputs and settings."""
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(key)))
-    except (OSError, ValueError):
-        return False

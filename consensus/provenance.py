@@ -96,6 +96,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
+def holds_json(path: Path, value: Any) -> bool:
+    """Return whether a file is there and holds this value."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(value, default=str)))
+    except (OSError, ValueError):
+        return False
+
+
 def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
     """Refuse an output folder that `make_folder` would refuse, and change nothing: what can be known before any work.
 

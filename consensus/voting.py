@@ -19,15 +19,13 @@ from celljury.space import Space
 from celljury.votes import MemberRecord, votes_from_table, votes_of_members, votes_to_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from celljury.config import Config
     from celljury.ontology.graph import CellOntology
+    from celljury.progress import Progress
     from celljury.query import Query
     from celljury.reasons import Background
-
-    Progress = Callable[[str, int, int], None]
 
 
 def collect_votes(
@@ -156,12 +154,7 @@ def write_calls(
 
     ``flagged`` lists the reference's terms whose labels were mapped ``broad`` or through an ``obsolete`` id.
     """
-    general = too_general(
-        ontology,
-        terms=config.too_general.terms,
-        max_descendants=config.too_general.max_descendants,
-        exceptions=config.too_general.exceptions,
-    )
+    general = too_general(ontology, **config.too_general.model_dump())
     # One more entry at the end, False: an abstention has the index -1.
     flag = {kind: np.zeros(len(ontology) + 1, bool) for kind in flagged}
     for kind, terms in flagged.items():

@@ -48,7 +48,11 @@ def command(out: str, *more: str) -> list[str]:
 )
 def test_a_stopped_run_goes_on_where_it_was(folder, stop, status):
     out = folder / f"run-{stop.name}"
-    process = subprocess.Popen(command(out.name), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(out.name), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # Started in the background, this process ignores interrupts, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while len(list(out.glob("votes/part-*.parquet"))) < 3 and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
