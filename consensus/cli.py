@@ -242,6 +242,7 @@ def map_(
     source_file: OntologyFile = None,
     release: Release = None,
     overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
     """Draft a label map: what names a term is mapped, the rest gets suggestions for a curator to choose from."""
     with clear_errors():
@@ -250,6 +251,12 @@ def map_(
 
         ontology = load_ontology(source_file, release=release)
         n_mapped, open_labels = draft_map(source, ontology, labels=labels, out=out, overwrite=overwrite)
+    if as_json:
+        waiting = [
+            {"label": label, "nearest": [{"id": i, "label": name} for i, name in near]} for label, near in open_labels
+        ]
+        print(json.dumps({"map": str(out), "n_mapped": n_mapped, "unmapped": waiting}))
+        return
     print(f"{n_mapped} label(s) mapped, {len(open_labels)} wait for a term in {out}:")
     for label, near in open_labels:
         print(f"  {label}: " + "; ".join(f"{term_id} {name}" for term_id, name in near))

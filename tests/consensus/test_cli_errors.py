@@ -569,3 +569,14 @@ def test_the_map_that_the_message_asks_for_leads_to_a_vote(desk: Path, tmp_path:
     assert outcome.status == 0, outcome.err
     calls = pd.read_parquet(tmp_path / "run" / "calls.parquet")
     assert calls["vote_b"].tolist() == ["CL:0000084", "CL:0000624"]
+
+
+def test_map_speaks_json_to_programs(tmp_path):
+    (tmp_path / "labels.txt").write_text("B cell\nTregs?\n")
+    code = "from celljury.cli import main; main()"
+    options = ("map", "labels.txt", "--out", "map.sssom.tsv", "--json")
+    done = subprocess.run([sys.executable, "-c", code, *options], cwd=tmp_path, capture_output=True, text=True)
+    said = json.loads(done.stdout)
+    assert said["n_mapped"] == 1
+    assert said["unmapped"][0]["label"] == "Tregs?"
+    assert "CL:0000815" in [term["id"] for term in said["unmapped"][0]["nearest"]]
