@@ -43,9 +43,12 @@ from celljury.votes import votes_to_table
 from celljury.write import write_h5ad
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pandas as pd
 
     from celljury.ontology.graph import CellOntology
+    from celljury.ontology.slims import Slim
     from celljury.progress import Progress
 
 
@@ -87,30 +90,21 @@ def annotate(
     config = config or jury.config
     slim = load_slim(jury.ontology, config.slim)  # before any work: a wrong name is an error now
     started = cpu_seconds()
-    run = _voted_before(Path(out), jury, query, config) if resume else None
+    run = _voted_before(Path(out), jury, query, batch, config) if resume else None
     if run is None:
         run = jury.annotate(
             query, batch=batch, out=out, config=config, resume=resume, overwrite=overwrite, progress=progress
         )
     background = jury.background(run.record, config)
-    steps = 2 + h5ad + figures
-    with log_to(run.folder / "log.jsonl"):
-        progress("write tables, queue and figures", 0, steps)
-        _tables(run, jury.ontology, slim)
-        progress("write tables, queue and figures", 1, steps)
-        batches = run.record["query"]["batches"]
-        _queue(run, jury.ontology, background, batches=batches, markers=jury.about["markers"])
-        progress("write tables, queue and figures", 2, steps)
-        if h5ad:
-            write_h5ad(run, query)
-            progress("write tables, queue and figures", 3, steps)
-        if figures:
-            draw_figures(run, jury.ontology, embedding=config.embedding)
-            progress("write tables, queue and figures", steps, steps)
+    _write_files(
+        run, jury.ontology, slim=slim, background=background, batches=run.record["query"]["batches"],
+        markers=jury.about["markers"], query=query if h5ad else None, embedding=config.embedding if figures else None,
+        progress=progress,
+    )  # fmt: skip
     return _complete(run, started)
 
 
-def _voted_before(folder: Path, jury: Jury, query: Any, config: Config) -> Run | None:
+def _voted_before(folder: Path, jury: Jury, query: Any, batch: str | None, config: Config) -> Run | None:
     """Return the run in a folder whose calls were finished but not its tables and figures; None where there is none."""
     if not (folder / "run.json").is_file():
         return None
@@ -118,8 +112,11 @@ def _voted_before(folder: Path, jury: Jury, query: Any, config: Config) -> Run |
     if "total" in run.record or "jury" not in run.record:
         return None
     same_jury = run.record["jury"]["sha256"] == sha256(jury.folder / "jury.json")
+    same_settings = run.record["config"] == config.model_dump(mode="json") and run.record["query"]["batch"] == batch
+    if not (same_jury and same_settings):
+        return None
     same_query = run.record["query"]["sha256"] == open_cells(query, counts=config.counts).fingerprint()
-    return run if same_jury and same_query and run.record["config"] == config.model_dump(mode="json") else None
+    return run if same_query else None
 
 
 def _complete(run: Run, started: float) -> Run:
@@ -214,37 +211,52 @@ def vote(
         }  # fmt: skip
         write_json(folder / "run.json", record)
         run = Run(folder)
-        progress("write tables, queue and figures", 0, 3)
-        _tables(run, ontology, slim)
-        progress("write tables, queue and figures", 1, 3)
-        _queue(run, ontology, background, batches=("all",), markers={})
-        progress("write tables, queue and figures", 2, 3)
-        if h5ad and (hasattr(source, "obs") or str(source).endswith((".h5ad", ".h5mu", ".zarr"))):
-            write_h5ad(run, source)
-        draw_figures(run, ontology)
-        progress("write tables, queue and figures", 3, 3)
+    holds_cells = hasattr(source, "obs") or str(source).endswith((".h5ad", ".h5mu", ".zarr"))
+    _write_files(
+        run, ontology, slim=slim, background=background, batches=("all",), markers={},
+        query=source if h5ad and holds_cells else None, embedding=config.embedding, progress=progress,
+    )  # fmt: skip
     (folder / "unfinished.json").unlink()
     return _complete(run, started)
 
 
-def _tables(run: Run, ontology: CellOntology, slim: Any) -> None:
-    folder = run.folder / "tables"
-    folder.mkdir(exist_ok=True)
-    for name, level in (("summary", slim), ("terms", None)):
-        table = summarize(run, ontology, level)
-        write_text(folder / f"{name}.tsv", table.to_csv(sep="\t", index=False, lineterminator="\n"))
-
-
-def _queue(
+def _write_files(
     run: Run,
     ontology: CellOntology,
-    background: Background,
     *,
+    slim: Slim,
+    background: Background,
     batches: Sequence[str],
     markers: Mapping[str, Sequence[str]],
+    query: Any,
+    embedding: str | None,
+    progress: Progress,
 ) -> None:
-    queue = build_queue(run, ontology, background, batches=batches, markers=markers)
-    write_text(run.folder / "queue.tsv", queue.to_csv(sep="\t", index=False, lineterminator="\n"))
+    """Write tables, queue, annotated h5ad (unless ``query`` is None) and figures (unless ``embedding`` is None)."""
+
+    def tables() -> None:
+        folder = run.folder / "tables"
+        folder.mkdir(exist_ok=True)
+        for name, level in (("summary", slim), ("terms", None)):
+            _write_tsv(folder / f"{name}.tsv", summarize(run, ontology, level))
+
+    def queue() -> None:
+        _write_tsv(run.folder / "queue.tsv", build_queue(run, ontology, background, batches=batches, markers=markers))
+
+    steps: list[Callable[[], object]] = [tables, queue]
+    if query is not None:
+        steps.append(lambda: write_h5ad(run, query))
+    if embedding is not None:
+        steps.append(lambda: draw_figures(run, ontology, embedding=embedding))
+    with log_to(run.folder / "log.jsonl"):
+        for i, step in enumerate(steps):
+            progress("write tables, queue and figures", i, len(steps))
+            step()
+        progress("write tables, queue and figures", len(steps), len(steps))
+
+
+def _write_tsv(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def _nowhere(n: int) -> Any:

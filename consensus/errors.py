@@ -19,10 +19,6 @@ class CelljuryError(Exception):
         return str(self.args[0]) if self.args else ""
 
 
-class CelljuryWarning(UserWarning):
-    """Something worth a reader's attention that does not stop the run."""
-
-
 class InputError(CelljuryError, ValueError):
     """An input is at fault in a way that none of the children names."""
 

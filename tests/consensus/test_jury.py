@@ -226,6 +226,8 @@ def test_resume_after_a_stop_between_calls_and_figures_makes_the_rest(jury, quer
         celljury.annotate(tmp_path / "query.h5ad", jury, out=out, progress=stop)
     assert not (out / "queue.tsv").exists()
     before = (out / "calls.parquet").stat().st_mtime_ns
+    with pytest.raises(OutputError, match="--overwrite"):  # other batches give other votes: not the same run
+        celljury.annotate(tmp_path / "query.h5ad", jury, out=out, batch="sample", resume=True)
     run = celljury.annotate(tmp_path / "query.h5ad", jury, out=out, resume=True, figures=False)
     assert (out / "queue.tsv").exists()
     assert (out / "query.celljury.h5ad").exists()
