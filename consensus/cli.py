@@ -232,6 +232,39 @@ def vote(
     _say_run(run, as_json=as_json)
 
 
+@app.command(epilog="Example: [bold]celljury evaluate run --truth cell_type --donor donor[/bold]")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    truth: Annotated[str, typer.Option(help="Column with the known types: Cell Ontology ids or labels.")],
+    donor: Annotated[str | None, typer.Option(help="Column with donors; intervals are then over donors.")] = None,
+    query: Annotated[
+        Path | None, typer.Option(help="File with these columns.", show_default="RUN/query.celljury.h5ad")
+    ] = None,
+    label_map: LabelMapFile = None,
+    seen_types: Annotated[
+        Path | None, typer.Option(help="The reference's types, one a line.", show_default="those of the run's jury")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="RUN/evaluation")] = None,
+    no_figures: NoFigures = False,
+    as_json: Json = False,
+) -> None:
+    """Set a run's calls against known types: errors, calibration, unseen types, and simpler rules on the same votes."""
+    with clear_errors():
+        from celljury.evaluate import evaluate as run_evaluate
+        from celljury.run import Run
+
+        found = run_evaluate(
+            Run.open(run), truth=truth, donor=donor, query=query, label_map=label_map, seen_types=seen_types, out=out,
+            figures=not no_figures,
+        )  # fmt: skip
+    if as_json:
+        print(json.dumps(found.report))
+        return
+    from celljury.report.evaluation_page import evaluation_text, files_lines
+
+    print("\n".join([*evaluation_text(found.report), "", *files_lines(found.folder)]))
+
+
 @app.command(
     name="map", epilog="Example: [bold]celljury map atlas.h5ad --labels author_cell_type --out map.sssom.tsv[/bold]"
 )
@@ -277,8 +310,10 @@ def show(
     with clear_errors():
         from celljury.ontology.describe import show_term
         from celljury.ontology.load import load_ontology
+        from celljury.ontology.relations import load_relations
 
-        found = show_term(load_ontology(source, release=release), term)
+        ontology = load_ontology(source, release=release)
+        found = show_term(ontology, term, relations=load_relations(ontology, source))
     _say(found, as_json=as_json)
 
 
@@ -295,6 +330,25 @@ def lca(
         from celljury.ontology.load import load_ontology
 
         found = describe_lca(load_ontology(source, release=release), terms)
+    _say(found, as_json=as_json)
+
+
+@ontology_app.command(epilog="Example: [bold]celljury ontology relations cl.obo --out relations.tsv[/bold]")
+def relations(
+    source: Annotated[Path, typer.Argument(help="A release of the Cell Ontology, e.g. cl.obo.")],
+    out: Annotated[Path, typer.Option(help="Table to write.")],
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a table of what a release says beyond is_a: lineage, exclusions, markers, taxa and places."""
+    with clear_errors():
+        from celljury.ontology.describe import summary_of_statements
+        from celljury.ontology.relations_obo import read_relations
+        from celljury.ontology.statements import write_statements
+
+        told = read_relations(source)
+        write_statements(out, told, overwrite=overwrite)
+        found = summary_of_statements(told, out=out)
     _say(found, as_json=as_json)
 
 

@@ -48,7 +48,11 @@ class TooGeneralSettings(_Section):
 class ReduceSettings(_Section):
     """How votes become a term."""
 
-    rule: Literal["lca", "quorum"] = Field("lca", description="lca: below all votes; quorum: below a share of them.")
+    rule: Literal["auto", "calibrated", "lca", "quorum"] = Field(
+        "auto",
+        description="auto: calibrated where the jury has a calibration, else lca. lca: below all votes; quorum: below a"
+        " share of them.",
+    )
     quorum: float = Field(0.5, ge=0.5, le=1, description="Share of votes that must lie at or below the term.")
     on: Literal["votes", "mass"] = Field("votes", description="Count top votes, or pool the members' probabilities.")
     tail: Annotated[float, Field(ge=0, le=0.5)] = Field(
@@ -66,11 +70,50 @@ class ReduceSettings(_Section):
         return 1.0 - self.tail if self.on == "mass" else 1.0
 
 
+class CalibrationSettings(_Section):
+    """What held-out donors are used for."""
+
+    enabled: bool = Field(True, description="Hold donors out when a jury is fitted; without it nothing is promised.")
+    folds: int = Field(5, ge=2, description="Folds of donors (or of cells of one donor) for light members.")
+    heavy_folds: int = Field(
+        2, ge=1, description="The same for members that train for minutes; 1 = trained once, on half of the donors."
+    )
+    max_cells: int = Field(10_000, ge=50, description="Held-out cells kept, shared out over donors.")
+    alpha: float = Field(0.05, gt=0, lt=1, description="Share of wrong calls that is aimed at.")
+    tier: Literal["auto", "exact-donor", "cluster-t", "cell", "none"] = Field(
+        "auto", description="Which promise is asked for (docs/tiers.md); auto = cluster-t, else cell."
+    )
+    loss: Literal["strict", "lenient"] = Field(
+        "strict", description="lenient: a call below a coarse true label does not count as wrong."
+    )
+    strata: Literal["auto", "none"] = Field(
+        "auto", description="auto: a threshold for each compartment where donors and cells allow."
+    )
+    pool: Literal["equal", "calibrated", "held-out", "reliability", "dawid-skene"] = Field(
+        "reliability", description="How members are weighed: see docs/decision.md."
+    )
+    member: Literal["auto", "temperature", "confusion"] = Field(
+        "auto", description="How a member's probabilities are calibrated; auto = what predicts other folds better."
+    )
+    prior_votes: float = Field(20.0, gt=0, description="Query votes that a held-out confusion row is worth.")
+    eps: float = Field(0.05, gt=0, lt=1, description="Share of seen cells that may be called unseen.")
+    unseen: bool = Field(True, description="Test whether cells belong to the reference.")
+    match: Literal["auto", "always", "off"] = Field(
+        "auto",
+        description="Predict held-out cells again with the query's genes and depth: auto = where it lacks 5 % of the"
+        " reference's counts or has half of its depth.",
+    )
+
+
 class ReviewSettings(_Section):
     """Which cells a curator should see."""
 
     max_conflict: Share = Field(0.25, description="A resolved call with more conflicting votes needs review.")
     rare_cells: int = Field(10, ge=0, description="A call resting on fewer reference cells carries rare_in_reference.")
+    rare_donors: int = Field(2, ge=0, description="The same for fewer donors, where the jury knows them.")
+    doublets: int = Field(
+        50_000, ge=0, description="Queries of up to so many cells are searched for doublets (Scrublet); 0 = none."
+    )
 
 
 class Config(_Section):
@@ -103,6 +146,7 @@ class Config(_Section):
     genes: GeneSettings = GeneSettings()
     too_general: TooGeneralSettings = TooGeneralSettings()
     reduce: ReduceSettings = ReduceSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
     review: ReviewSettings = ReviewSettings()
 
     @field_validator("members", mode="before")

@@ -127,7 +127,7 @@ class Host:
         return {"version": member.library_version(), "settings": member.settings.model_dump(mode="json")}
 
     def load(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Load one member from its folder."""
+        """Load one member from its folder; it replaces one that was loaded under the name before."""
         member = member_class(order["member"]).load(Path(order["folder"]))
         self.members[order["member"]] = member
         return {"terms": list(member.terms)}
@@ -141,7 +141,8 @@ class Host:
         """Let one loaded member vote on a block."""
         votes = self.members[order["member"]].predict(self._read(order["block"], read_block))
         with Path(order["to"]).open("wb") as file:
-            np.savez(file, mass=votes.mass, strange=votes.strange)
+            signals = {f"signal_{kind}": values for kind, values in votes.signals.items()}
+            np.savez(file, mass=votes.mass, strange=votes.strange, **signals)  # type: ignore[arg-type]
 
     def _read(self, folder: str, reader: Any) -> Any:
         # Members of one kind take the same block one after the other: read it once.
@@ -344,7 +345,12 @@ class Bench:
 def read_votes(path: Path) -> MemberVotes:
     """Read the votes that a worker wrote for one block."""
     arrays = load_arrays(path)
-    return MemberVotes(arrays["mass"].astype(np.float32), arrays["strange"].astype(np.float32))
+    signals = {
+        name.removeprefix("signal_"): values.astype(np.float32)
+        for name, values in arrays.items()
+        if name.startswith("signal_")
+    }
+    return MemberVotes(arrays["mass"].astype(np.float32), arrays["strange"].astype(np.float32), signals)
 
 
 def _absent_or_stop(name: str, reason: str, *, required: bool) -> str:

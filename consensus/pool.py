@@ -1,8 +1,14 @@
-"""Members' probabilities pooled into one distribution per cell."""
+"""Members' probabilities, each calibrated on held-out cells, pooled into one distribution per cell.
+
+P(l|x) = sum_m w_m(v) p_m(l|x), then one more temperature. p_m is member m's probability after calibration and w_m(v)
+what its vote v is worth; a member that abstained has no weight on that cell, an abstention is never a vote. The linear
+pool keeps the members' disagreement in the result, which a product or the posterior of Dawid and Skene destroys.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
@@ -11,6 +17,247 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from celljury.votes import Votes
+
+    Doubles = NDArray[np.float64]
+
+Rule = Literal["equal", "calibrated", "held-out", "reliability", "dawid-skene"]
+
+# Probabilities are read as at least this, so that one certain error does not decide a temperature, and a neighbour
+# vote of exactly 0 can be warmed.
+FLOOR = 1e-4
+TEMPERATURES = (0.05, 20.0)
+# The confusion posterior is smoothed as if this many cells had followed the labels' shares (`decision.md`, A).
+SMOOTHING = 20.0
+# Shares of pooled mass below this are dropped, as `celljury.votes.MASS_FLOOR` does for a member's.
+DROP = 1e-4
+ECE_BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class MemberCalibration:
+    """How one member's probabilities become believable, from held-out cells.
+
+    Attributes
+    ----------
+    method
+        ``temperature``: p^(1/T), rescaled. ``confusion``: the vote's smoothed confusion posterior. ``none``: as it is.
+    temperature
+        T; above 1 the member was too sure.
+    posterior
+        p(true term | vote), float64 (n_terms, n_terms), row = vote.
+    n_cells
+        Held-out cells that it voted on.
+    accuracy, macro_f1
+        Of its top votes on held-out cells, 0-1.
+    log_loss, log_loss_before
+        Mean -log of the true term's probability after and before calibration, in nats.
+    ece, ece_before
+        Expected calibration error after and before, 0-1, see `expected_calibration_error`.
+    """
+
+    method: Literal["temperature", "confusion", "none"]
+    temperature: float
+    posterior: Doubles
+    n_cells: int
+    accuracy: float
+    macro_f1: float
+    log_loss: float
+    log_loss_before: float
+    ece: float
+    ece_before: float
+
+    def apply(self, mass: Doubles) -> Doubles:
+        """Return calibrated probabilities of a member's mass, float64 (n_cells, n_terms); empty rows stay empty."""
+        voted = mass.sum(axis=1) > 0
+        if self.method == "confusion":
+            found = self.posterior[mass.argmax(axis=1)]
+        elif self.method == "temperature":
+            found = tempered(mass, self.temperature)
+        else:
+            found = mass
+        return np.where(voted[:, np.newaxis], found, 0.0)
+
+
+def tempered(mass: Doubles, temperature: float) -> Doubles:
+    """Return mass^(1/T), rescaled to 1, float64 (n, n_terms) (Guo 2017, arXiv 1706.04599, on probabilities)."""
+    if not mass.shape[1]:
+        return mass
+    found = np.power(np.maximum(mass, FLOOR), 1.0 / temperature)
+    return np.asarray(found / found.sum(axis=1, keepdims=True), np.float64)
+
+
+def log_loss(mass: Doubles, truth: NDArray[np.integer]) -> float:
+    """Return the mean of -log P(true term), in nats; probabilities below `FLOOR` count as `FLOOR`."""
+    own = mass[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(own, FLOOR)).mean()) if len(truth) else float("nan")
+
+
+def expected_calibration_error(sure: Doubles, right: NDArray[np.bool_], *, bins: int = ECE_BINS) -> float:
+    """Return the mean gap between how sure and how often right, over ``bins`` groups of equally many cells, 0-1.
+
+    Naeini 2015 (doi:10.1609/aaai.v29i1.9602), with equal-mass bins (Nguyen & O'Connor 2015, arXiv 1508.05154): bins of
+    equal width leave most of them empty where members are sure.
+    """
+    if not len(sure):
+        return float("nan")
+    order = np.argsort(sure, kind="stable")
+    groups = np.array_split(order, min(bins, len(order)))
+    gaps = [abs(float(sure[group].mean()) - float(right[group].mean())) * len(group) for group in groups]
+    return float(sum(gaps) / len(sure))
+
+
+def macro_f1(called: NDArray[np.integer], truth: NDArray[np.integer]) -> float:
+    """Return the mean F1 over the terms in ``truth``; a call of -1 is of no term."""
+    terms = np.unique(truth)
+    if not terms.size:
+        return float("nan")
+    hit = np.array([np.sum((called == t) & (truth == t)) for t in terms], np.float64)
+    said = np.array([np.sum(called == t) for t in terms], np.float64)
+    true = np.array([np.sum(truth == t) for t in terms], np.float64)
+    return float(np.mean(2 * hit / (said + true)))
+
+
+def fit_temperature(mass: Doubles, truth: NDArray[np.integer]) -> float:
+    """Return the temperature with the least log loss of ``truth``, between the bounds of `TEMPERATURES`."""
+    from scipy.optimize import minimize_scalar
+
+    if not len(truth):
+        return 1.0
+    low, high = np.log(TEMPERATURES)
+    found = minimize_scalar(lambda t: log_loss(tempered(mass, float(np.exp(t))), truth), bounds=(low, high),
+                            method="bounded", options={"xatol": 1e-3})  # fmt: skip
+    return float(np.exp(found.x))
+
+
+def confusion_counts(vote: NDArray[np.integer], truth: NDArray[np.integer], *, n_terms: int) -> Doubles:
+    """Return how many cells of each true term (column) got each vote (row), float64 (n_terms, n_terms)."""
+    counts = np.zeros((n_terms, n_terms))
+    cast = vote >= 0
+    np.add.at(counts, (vote[cast], truth[cast]), 1.0)
+    return counts
+
+
+def confusion_posterior(counts: Doubles, *, smoothing: float = SMOOTHING) -> Doubles:
+    """Return p(l | vote j) = (C[j,l] + k pi_l) / (sum_l C[j,l] + k), rows sum to 1 (`decision.md`, A)."""
+    share = counts.sum(axis=0)
+    share = share / share.sum() if share.sum() else np.full(len(counts), 1.0 / max(len(counts), 1))
+    return np.asarray((counts + smoothing * share) / (counts.sum(axis=1, keepdims=True) + smoothing), np.float64)
+
+
+def calibrate_member(
+    mass: Doubles,
+    truth: NDArray[np.int32],
+    *,
+    method: Literal["auto", "temperature", "confusion", "none"] = "auto",
+    fold: NDArray[np.int32] | None = None,
+) -> MemberCalibration:
+    """Learn how a member's probabilities are to be read.
+
+    Parameters
+    ----------
+    mass
+        Its probabilities on held-out cells, float64 (n_cells, n_terms); an empty row abstained.
+    truth
+        True term of each, int32 (n_cells,), as a column of ``mass``.
+    method
+        ``auto`` takes the one of temperature and confusion posterior whose log loss is lower on cells of other folds.
+    fold
+        Fold of each cell, int32 (n_cells,), for that comparison; halves of the rows if None.
+    """
+    n_terms = mass.shape[1]
+    voted = mass.sum(axis=1) > 0
+    p, y = mass[voted], truth[voted]
+    vote = p.argmax(axis=1) if n_terms else np.zeros(0, np.intp)
+    posterior = confusion_posterior(confusion_counts(vote, y, n_terms=n_terms))
+    temperature = fit_temperature(p, y)
+    if method == "auto":
+        part = np.arange(len(y)) % 2 if fold is None else fold[voted]
+        method = _better_method(p, y, vote, part)
+    made = MemberCalibration(method, temperature, posterior, int(voted.sum()), *([float("nan")] * 6))
+    after = made.apply(p)
+    right, right_after = vote == y, (after.argmax(axis=1) == y if len(y) else np.zeros(0, bool))
+    return MemberCalibration(
+        method,
+        temperature,
+        posterior,
+        n_cells=int(voted.sum()),
+        accuracy=float(right.mean()) if len(y) else float("nan"),
+        macro_f1=macro_f1(vote, y),
+        log_loss=log_loss(after, y),
+        log_loss_before=log_loss(p, y),
+        ece=expected_calibration_error(after.max(axis=1, initial=0), right_after),
+        ece_before=expected_calibration_error(p.max(axis=1, initial=0), right),
+    )
+
+
+def _better_method(
+    p: Doubles, y: NDArray[np.int32], vote: NDArray[np.intp], part: NDArray[np.integer]
+) -> Literal["temperature", "confusion"]:
+    loss = {"temperature": 0.0, "confusion": 0.0}
+    for held in np.unique(part):
+        here, rest = part == held, part != held
+        if not rest.any():
+            return "temperature"
+        warm = tempered(p[here], fit_temperature(p[rest], y[rest]))
+        table = confusion_posterior(confusion_counts(vote[rest], y[rest], n_terms=p.shape[1]))
+        loss["temperature"] += log_loss(warm, y[here]) * here.sum()
+        loss["confusion"] += log_loss(table[vote[here]], y[here]) * here.sum()
+    return "confusion" if loss["confusion"] < loss["temperature"] else "temperature"
+
+
+def pooled(mass: list[Doubles], vote: NDArray[np.int32], worth: Doubles) -> Doubles:
+    """Return sum_m w_m(v_m) p_m / sum_m w_m(v_m), float64 (n_cells, n_terms); rows sum to 1, or 0 where nobody voted.
+
+    Parameters
+    ----------
+    mass
+        Calibrated probabilities of each member, (n_cells, n_terms) each.
+    vote
+        Top term of each member as a column, int32 (n_cells, n_members), -1 = abstained.
+    worth
+        What a member's vote for a term is worth, float64 (n_members, n_terms), see `celljury.reliability`.
+    """
+    n_cells, n_terms = mass[0].shape if mass else (len(vote), 0)
+    total, weight = np.zeros((n_cells, n_terms)), np.zeros(n_cells)
+    for j, probability in enumerate(mass):
+        w = np.where(vote[:, j] >= 0, worth[j, np.maximum(vote[:, j], 0)], 0.0)
+        total += w[:, np.newaxis] * probability
+        weight += w
+    return np.divide(total, weight[:, np.newaxis], out=np.zeros_like(total), where=weight[:, np.newaxis] > 0)
+
+
+def as_terms(mass: Doubles, columns: NDArray[np.int32], *, n_terms: int) -> csr_matrix:
+    """Return dense mass over some terms as CSR float32 over the whole ontology, small shares dropped, rows rescaled.
+
+    Parameters
+    ----------
+    columns
+        Ontology index of each column, int32 (n_columns,), ascending.
+    """
+    kept = np.where(mass < DROP, 0.0, mass)
+    total = kept.sum(axis=1, keepdims=True)
+    kept = np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
+    row, column = np.nonzero(kept)
+    shape = (len(mass), n_terms)
+    return csr_matrix((kept[row, column].astype(np.float32), (row, columns[column])), shape=shape, dtype=np.float32)
+
+
+def dense_mass(votes: Votes, columns: NDArray[np.int32]) -> list[Doubles]:
+    """Return each member's mass over some terms, float64 (n_cells, n_columns) each; mass on other terms is left out."""
+    if votes.mass is None:
+        message = "these votes carry top terms only; reduce them on votes"
+        raise ValueError(message)
+    return [np.asarray(matrix[:, columns].toarray(), np.float64) for matrix in votes.mass]
+
+
+def vote_columns(votes: Votes, columns: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return top votes as positions among ``columns``, int32 (n_cells, n_members); -1 = abstained, or another term."""
+    place = np.searchsorted(columns, np.maximum(votes.terms, 0)).clip(max=max(len(columns) - 1, 0))
+    known = (votes.terms >= 0) & (columns[place] == votes.terms) if len(columns) else np.zeros(votes.terms.shape, bool)
+    return np.where(known, place, -1).astype(np.int32)
+
+
+# Without a calibration ------------------------------------------------------------------------------------------------
 
 
 def checked_weights(weights: NDArray[np.float64] | None, n_members: int) -> NDArray[np.float64]:
@@ -38,16 +285,16 @@ def member_weights(votes: Votes, weights: NDArray[np.float64] | None = None) -> 
 
 
 def pool_mass(votes: Votes, weights: NDArray[np.float64] | None = None) -> csr_matrix:
-    """Return P(l|x) = sum_m w_m p_m(l|x), CSR float32 (n_cells, n_ontology_terms); an abstention is never a vote.
+    """Return the plain linear pool, CSR float32 (n_cells, n_ontology_terms), for votes without a calibration.
 
-    A linear pool with equal weights unless others are given; over the members that voted on the cell. Rows sum to 1,
-    or to 0 where nobody voted.
+    Equal weights unless others are given; over the members that voted on the cell. Rows sum to 1, or to 0 where nobody
+    voted.
     """
     if votes.mass is None:
         message = "these votes carry top terms only; reduce them on votes"
         raise ValueError(message)
     share = member_weights(votes, weights)
-    pooled = csr_matrix(votes.mass[0].shape, dtype=np.float64) if votes.mass else csr_matrix((votes.n_cells, 0))
+    pooled_mass = csr_matrix(votes.mass[0].shape, dtype=np.float64) if votes.mass else csr_matrix((votes.n_cells, 0))
     for j, matrix in enumerate(votes.mass):
-        pooled = pooled + diags(share[:, j]) @ matrix
-    return csr_matrix(pooled, dtype=np.float32)
+        pooled_mass = pooled_mass + diags(share[:, j]) @ matrix
+    return csr_matrix(pooled_mass, dtype=np.float32)

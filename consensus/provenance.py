@@ -30,7 +30,7 @@ RECORDED = (
 
 # What runs, juries and the demo write, at the top of their folders.
 OURS = frozenset(
-    "adapted calls calls.parquet card.json demo.json figures final.parquet genes.npz jury jury.json labels.sssom.tsv"
+    "adapted calls calls.parquet card.json demo.json evaluation figures final.parquet genes.npz jury jury.json labels.sssom.tsv"
     " log.jsonl members ontology.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html run run.json"
     " scratch space.npz tables unfinished.json votes".split()
 )

@@ -3,7 +3,8 @@
 All rules share one path. A term's support S(v) is the mass at or below it; the call is the most informative term with
 S(v) >= threshold. ``lca`` is the threshold 1 (below all votes), ``quorum`` a share of 0.5 to 1. Terms are numbered in
 order of falling information content, which is a linear extension of the ontology, so the first column that passes is
-a lowest one; folding pairwise common ancestors would be wrong where terms have several parents.
+a lowest one; folding pairwise common ancestors would be wrong where terms have several parents. ``calibrated`` looks
+for its term only along the cell's own walk upwards (`celljury.walk`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from scipy.sparse import csr_matrix
 
 from celljury.ontology.patterns import distinct_rows
 from celljury.pool import checked_weights
+from celljury.walk import Held, Upward, per_row, row_blocks, top_columns, used_terms, walk_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from celljury.ontology.graph import CellOntology
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
     Bools = NDArray[np.bool_]
 
-# Float32 sums of up to a few dozen shares are off by less.
+# Shares such as 2/3, and thresholds that people type, are off by less.
 TOLERANCE = 1e-5
 # Shares are kept to this many digits: all votes are then 1, not 0.9999999, however the sum was made.
 DIGITS = 6
-CHUNK_BYTES = 1 << 26
 
 
 class Status(IntEnum):
@@ -134,15 +133,12 @@ def reduce_votes(
     ordered = np.sort(terms, axis=1) if equal else np.where(silent, np.int32(-1), terms)
     first, inverse = distinct_rows(ordered)
     rows = ordered[first]
-    used = np.unique(rows[rows >= 0]).astype(np.int32)
     cast = (rows >= 0) * weight
     total = cast.sum(axis=1, keepdims=True)
     share = np.divide(cast, total, out=np.zeros_like(cast), where=total > 0).astype(np.float32)
-    lost = rows < 0
-    column = np.searchsorted(used, np.where(lost, used[0] if len(used) else 0, rows))
-    flat = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)[~lost]
-    mass = csr_matrix((share[~lost], (flat, column[~lost])), shape=(len(rows), len(used)))
-    return _reduce(mass, used, rows, ontology, threshold=threshold, too_general=too_general, share=share).take(inverse)
+    row, column = np.nonzero(rows >= 0)
+    mass = csr_matrix((share[row, column], (row, rows[row, column])), shape=(len(rows), len(ontology)))
+    return _reduce(mass, rows, ontology, threshold=threshold, too_general=too_general, share=share).take(inverse)
 
 
 def reduce_mass(
@@ -150,83 +146,100 @@ def reduce_mass(
     terms: Ints,
     ontology: CellOntology,
     *,
-    threshold: float,
+    threshold: float | NDArray[np.float64],
     too_general: Bools,
+    climb: bool = False,
 ) -> Reduced:
-    """Reduce pooled mass, CSR (n_cells, n_ontology_terms); agreement and camps still come from the top votes ``terms``."""
-    used = np.unique(np.concatenate([pooled.indices, terms[terms >= 0]])).astype(np.int32)
+    """Reduce pooled mass; agreement and camps still come from the top votes.
+
+    Parameters
+    ----------
+    pooled
+        CSR float32 (n_cells, n_ontology_terms); rows sum to 1, or to 0 where nobody voted: such cells stay unresolved.
+    terms
+        Top votes, int32 (n_cells, n_members), -1 = abstained.
+    threshold
+        Share that the call has to hold, one number or float64 (n_cells,).
+    too_general
+        Terms that are no label, bool (n_ontology_terms,).
+    climb
+        Walk up from the top term (`celljury.walk`), instead of taking the most informative term that holds enough.
+
+    Raises
+    ------
+    ValueError
+        If mass is out of range, or thresholds have another shape.
+    """
     terms = np.sort(terms, axis=1)  # members' order is forgotten, as in `reduce_votes`
     cast = (terms >= 0).astype(np.float32)
     total = cast.sum(axis=1, keepdims=True)
     share = np.divide(cast, total, out=np.zeros_like(cast), where=total > 0)
-    mass = csr_matrix(
-        (pooled.data, np.searchsorted(used, pooled.indices), pooled.indptr), shape=(len(terms), len(used))
-    )
-    return _reduce(mass, used, terms, ontology, threshold=threshold, too_general=too_general, share=share)
+    return _reduce(pooled, terms, ontology, threshold=threshold, too_general=too_general, share=share, climb=climb)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """The part of the ontology that a set of used terms needs: they and their ancestors, in information order."""
 
-    terms: Ints  # (n,) ontology index, ascending: most informative first
+    upward: Upward
     closure: Bools  # (n, n): row lies at or below column
     related: Bools  # (n, n): the two share a descendant
-    used: NDArray[np.int64]  # positions of the used terms
 
     @classmethod
     def of(cls, used: Ints, ontology: CellOntology) -> _Frame:
-        rows = ontology.ancestor_rows(used)
-        terms = np.flatnonzero(rows.any(axis=0)).astype(np.int32)
-        closure = ontology.ancestor_rows(terms)[:, terms]
+        upward = Upward.of(used, ontology)
+        closure = ontology.ancestor_rows(upward.terms)[:, upward.terms]
         shape = (len(ontology), len(ontology))
         ones = np.ones(len(ontology.closure_indices), np.int32)
-        below = csr_matrix((ones, ontology.closure_indices, ontology.closure_indptr), shape=shape)[:, terms]
+        below = csr_matrix((ones, ontology.closure_indices, ontology.closure_indptr), shape=shape)[:, upward.terms]
         related = (below.T @ below).toarray() > 0
-        return cls(terms, closure, related, np.searchsorted(terms, used))
+        return cls(upward, closure, related)
 
 
 def _reduce(
     mass: csr_matrix,
-    used: Ints,
     votes: Ints,
     ontology: CellOntology,
     *,
-    threshold: float,
+    threshold: float | NDArray[np.float64],
     too_general: Bools,
     share: Floats,
+    climb: bool = False,
 ) -> Reduced:
-    """Reduce rows of mass (n, n_used) with the votes (n, k) behind them; ``share`` is each vote's weight (n, k)."""
+    """Reduce rows of mass (n, n_ontology_terms) with the votes (n, k) behind them; ``share`` is each vote's weight."""
+    wanted = per_row(threshold, len(votes))
+    used = used_terms(ontology, mass.indices, votes)
     if not len(used):
         return _nobody(len(votes))
-    mass.sort_indices()  # a row's sums then run in one order, whatever the block
     frame = _Frame.of(used, ontology)
-    closure = frame.closure[frame.used].astype(np.float32)
+    terms = frame.upward.terms
     # -1 stays -1: one more row and column of False at the end stand for "no vote".
-    place = np.where(votes < 0, -1, np.searchsorted(frame.terms, np.maximum(votes, 0)))
-    parts = [
-        _reduce_chunk(mass[rows], place[rows], share[rows], frame, closure, too_general[frame.terms], threshold)
-        for rows in _chunks(len(votes), max(closure.shape[1], 4 * votes.shape[1] ** 2))
-    ]
+    place = np.where(votes < 0, -1, np.searchsorted(terms, np.maximum(votes, 0)))
+    parts = []
+    for rows in row_blocks(len(votes), max(len(terms), 4 * votes.shape[1] ** 2)):
+        held = Held.of(mass, rows, frame.upward)
+        top, runner_up = _two_largest(held.ranked)
+        if climb:
+            end, support = walk_to(held, top, frame.upward, wanted[rows])
+        else:
+            end, support = _first_reaching(held, frame, wanted[rows])
+        parts.append(_reduce_block(end, support, top, runner_up, place[rows], share[rows], frame, too_general[terms]))
     return Reduced(*(np.concatenate([getattr(part, name) for part in parts]) for name in Reduced.__slots__))
 
 
-def _reduce_chunk(
-    mass: csr_matrix,
+def _reduce_block(
+    end: NDArray[np.int64],
+    support: Floats,
+    top: NDArray[np.int64],
+    runner_up: NDArray[np.int64],
     votes: NDArray[np.int64],
     share: Floats,
     frame: _Frame,
-    closure: Floats,
     too_general: Bools,
-    threshold: float,
 ) -> Reduced:
-    # Row by row in the sparse form: a dense product is slower, and its last bits change with the size of the block.
-    reach = mass @ closure
-    end, support = _first_reaching(reach, mass, closure, frame, threshold)
-    top, runner_up = _two_largest(mass.toarray())
     voted = end >= 0
     called = voted & ~too_general[end]
-    top_place = np.where(top >= 0, frame.used[top], -1)
+    top_place = np.where(top >= 0, frame.upward.used[top], -1)
     beside_top = called & (top_place >= 0) & (end != top_place) & ~_padded(frame.closure)[end, top_place]
     status = np.where(called, np.where(beside_top, Status.BACKED_OFF, Status.RESOLVED), Status.UNRESOLVED)
     term = np.where(called, end, -1)
@@ -242,10 +255,10 @@ def _reduce_chunk(
     conflict = np.where(called, share.sum(axis=1) - agreement - coarse - across, share.sum(axis=1) - camps.size_a)
 
     def ids(place: NDArray[np.int64]) -> Ints:
-        return np.where(place >= 0, frame.terms[place], -1).astype(np.int32)
+        return np.where(place >= 0, frame.upward.terms[place], -1).astype(np.int32)
 
     def of_used(column: NDArray[np.int64]) -> Ints:
-        return ids(np.where(column >= 0, frame.used[column], -1))
+        return ids(np.where(column >= 0, frame.upward.used[column], -1))
 
     def unit(values: Floats) -> Floats:
         return np.clip(np.round(values, DIGITS), 0, 1).astype(np.float32)
@@ -270,42 +283,38 @@ def _reduce_chunk(
     )
 
 
-def _first_reaching(
-    reach: Floats, mass: csr_matrix, closure: Floats, frame: _Frame, threshold: float
-) -> tuple[NDArray[np.int64], Floats]:
+def _first_reaching(held: Held, frame: _Frame, threshold: NDArray[np.float64]) -> tuple[NDArray[np.int64], Floats]:
     """Return the first place whose reach passes, -1 = none, and its reach; both (n,).
 
     At one half two branches can pass at once, each with votes that the other lacks. Neither is called by chance: such
     rows go on to the first term that holds more than half.
     """
+    total = np.maximum(held.total, 1).astype(np.float32)[:, None]
+    reach = held.reach / total
     rows = np.arange(len(reach))
-    passes = reach >= threshold - TOLERANCE
+    passes = reach >= (threshold - TOLERANCE).astype(np.float32)[:, None]
     first = passes.argmax(axis=1)
     found = passes[rows, first]
-    if threshold <= 0.5 + TOLERANCE:
-        half = found & (reach[rows, first] <= 0.5 + TOLERANCE)
+    half = found & (threshold <= 0.5 + TOLERANCE) & (reach[rows, first] <= 0.5 + TOLERANCE)
+    if half.any():
         unlike = ~(frame.closure | frame.closure.T)
         tied = np.flatnonzero(half)
         tied = tied[(passes[tied] & unlike[first[tied]]).any(axis=1)]
         # What a passing term holds of the first one's votes; one that holds them all is another parent, no rival.
-        held = mass[tied]
-        held.data *= closure[held.indices, np.repeat(first[tied], np.diff(held.indptr))]
-        lacks = held @ closure < reach[tied, first[tied]][:, None] - TOLERANCE
+        shared = held.mass[tied]
+        shared.data *= frame.upward.below[shared.indices, np.repeat(first[tied], np.diff(shared.indptr))]
+        lacks = shared @ frame.upward.below / total[tied] < reach[tied, first[tied]][:, None] - TOLERANCE
         tied = tied[(passes[tied] & unlike[first[tied]] & lacks).any(axis=1)]
         first[tied] = (reach[tied] > 0.5 + TOLERANCE).argmax(axis=1)
         found[tied] = reach[tied, first[tied]] > 0.5 + TOLERANCE
     return np.where(found, first, -1), np.where(found, reach[rows, first], 0).astype(np.float32)
 
 
-def _two_largest(dense: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Columns with most and second most mass, -1 = none; of equals the more informative."""
-    rounded = np.round(dense, 5)
-    rows = np.arange(len(dense))
-    top = rounded.argmax(axis=1)
-    top = np.where(rounded[rows, top] > 0, top, -1)
-    rounded[rows, top] = 0
-    second = rounded.argmax(axis=1)
-    return top, np.where(rounded[rows, second] > 0, second, -1)
+def _two_largest(ranked: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns with most and second most mass, -1 = none; of equals the more informative. Wipes the most from ``ranked``."""
+    top = top_columns(ranked)
+    ranked[np.arange(len(ranked)), top] = 0
+    return top, top_columns(ranked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,12 +343,12 @@ def _camps(votes: NDArray[np.int64], share: Floats, frame: _Frame) -> _Camps:
     rivalled = rival.any(axis=2)
     size = np.einsum("rij,rj->ri", pair, share)
     rows = np.arange(n)
-    i = _largest(size, _preferred(rivalled, lowest), votes, len(frame.terms))
+    i = _largest(size, _preferred(rivalled, lowest), votes, len(frame.closure))
     a = np.where(lowest[rows, i], votes[rows, i], -1)
     above_a = pair[rows, i]
     size = np.einsum("rij,rj->ri", pair & ~above_a[:, None, :], share)
     other = lowest & (votes != a[:, None])
-    j = _largest(size, _preferred(rival[rows, i], other), votes, len(frame.terms))
+    j = _largest(size, _preferred(rival[rows, i], other), votes, len(frame.closure))
     b = np.where(other[rows, j], votes[rows, j], -1)
     above_b = pair[rows, j] & (b >= 0)[:, None]
     in_a = above_a & ~above_b & (a >= 0)[:, None]
@@ -369,12 +378,6 @@ def _largest(size: Floats, among: Bools, votes: NDArray[np.int64], n_terms: int)
 def _padded(square: Bools) -> Bools:
     """Return the matrix with one more row and column of False, so that index -1 means "none"."""
     return np.pad(square, ((0, 1), (0, 1)))
-
-
-def _chunks(n: int, width: int) -> Iterator[slice]:
-    step = max(1, CHUNK_BYTES // (4 * max(width, 1)))
-    for start in range(0, n, step):
-        yield slice(start, start + step)
 
 
 def _nobody(n: int) -> Reduced:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class Votes:
         abstained; None where only top terms are known.
     strange
         Out-of-reference score, float32 (n_cells, n_members), larger is stranger, NaN = none.
+    signals
+        Further such scores by (kind, member), float32 (n_cells,) each, NaN = none: what the test of belonging uses.
     """
 
     cell_ids: NDArray[np.str_]
@@ -77,6 +79,7 @@ class Votes:
     terms: NDArray[np.int32]
     mass: tuple[csr_matrix, ...] | None
     strange: NDArray[np.float32]
+    signals: Mapping[tuple[str, str], NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = (len(self.cell_ids), len(self.members))
@@ -94,10 +97,11 @@ class Votes:
         """Votes cast per cell, int16 (n_cells,)."""
         return (self.terms >= 0).sum(axis=1).astype(np.int16)
 
-    def rows(self, rows: slice) -> Self:
+    def rows(self, rows: slice | NDArray[Any]) -> Self:
         """Return some of the cells."""
         mass = self.mass and tuple(matrix[rows] for matrix in self.mass)
-        return type(self)(self.cell_ids[rows], self.members, self.terms[rows], mass, self.strange[rows])
+        signals = {key: values[rows] for key, values in self.signals.items()}
+        return type(self)(self.cell_ids[rows], self.members, self.terms[rows], mass, self.strange[rows], signals)
 
     def without(self, absent: Sequence[str]) -> Self:
         """Return the same votes with all of these members silenced: who failed on some cells votes on none."""
@@ -114,6 +118,7 @@ class Votes:
             np.where(lost, np.int32(-1), self.terms),
             mass,
             np.where(lost, np.float32(np.nan), self.strange),
+            {key: values for key, values in self.signals.items() if key[1] not in absent},
         )
 
 
@@ -139,6 +144,7 @@ def votes_of_members(
     terms = np.full((n_cells, len(members)), -1, np.int32)
     strange = np.full((n_cells, len(members)), np.nan, np.float32)
     masses = []
+    signals: dict[tuple[str, str], NDArray[np.float32]] = {}
     for j, name in enumerate(members):
         if name not in found:
             masses.append(csr_matrix((n_cells, n_terms), dtype=np.float32))
@@ -153,11 +159,12 @@ def votes_of_members(
         top = index[order][np.round(mass, 6).argmax(axis=1)]
         terms[voted, j] = top[voted]
         strange[:, j] = votes.strange
+        signals |= {(kind, name): values for kind, values in votes.signals.items()}
         row, column = np.nonzero(mass)
         masses.append(
             csr_matrix((mass[row, column], (row, index[order][column])), shape=(n_cells, n_terms), dtype=np.float32)
         )
-    return Votes(cell_ids, tuple(members), terms, tuple(masses), strange)
+    return Votes(cell_ids, tuple(members), terms, tuple(masses), strange, signals)
 
 
 def name_column(index: NDArray[np.int32], names: Sequence[str]) -> pa.DictionaryArray:
@@ -173,7 +180,7 @@ def name_column(index: NDArray[np.int32], names: Sequence[str]) -> pa.Dictionary
 
 
 def votes_to_table(votes: Votes, ontology: CellOntology) -> pa.Table:
-    """Return the votes as an arrow table: ``cell_id`` and, per member, ``vote_``, ``strange_``, ``mass_terms_``, ``mass_``."""
+    """Return the votes as an arrow table: ``cell_id`` and, per member, its votes, scores and masses."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {"cell_id": pa.array(votes.cell_ids.tolist(), pa.string())}
@@ -188,7 +195,10 @@ def votes_to_table(votes: Votes, ontology: CellOntology) -> pa.Table:
             columns[f"mass_terms_{name}"] = pa.ListArray.from_arrays(offsets, pa.array(local.astype(np.int16)))
             columns[f"mass_{name}"] = pa.ListArray.from_arrays(offsets, pa.array(matrix.data))
             used[name] = [ontology.ids[i] for i in present.tolist()]
-    metadata = {"celljury_members": json.dumps(votes.members), "celljury_terms": json.dumps(used)}
+    for (kind, name), values in votes.signals.items():
+        columns[f"signal_{kind}_{name}"] = pa.array(values)
+    metadata = {"celljury_members": json.dumps(votes.members), "celljury_terms": json.dumps(used),
+                "celljury_signals": json.dumps(list(votes.signals))}  # fmt: skip
     return pa.table(columns).replace_schema_metadata(metadata)
 
 
@@ -219,4 +229,8 @@ def votes_from_table(table: pa.Table, ontology: CellOntology) -> Votes:
                 )
             )
     cell_ids = np.array(table["cell_id"].to_pylist(), dtype=str)
-    return Votes(cell_ids, members, terms, tuple(masses) if masses else None, strange)
+    signals = {
+        (kind, name): table[f"signal_{kind}_{name}"].to_numpy().astype(np.float32)
+        for kind, name in metadata.get("celljury_signals", [])
+    }
+    return Votes(cell_ids, members, terms, tuple(masses) if masses else None, strange, signals)

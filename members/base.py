@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from celljury.errors import ConfigError, GenesError, InputError, MemberError, MemberUnavailableError
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.normalize import gene_shares, log1p_cp10k
+from celljury.members.strangeness import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -85,10 +87,14 @@ class MemberVotes:
         Probability over the member's ``terms``, float32 (n_cells, n_terms); rows sum to 1, or to 0 where it abstains.
     strange
         Out-of-reference score, float32 (n_cells,): larger is stranger, NaN where the member has none.
+    signals
+        Further such scores by kind (`celljury.members.strangeness.KINDS`), float32 (n_cells,) each; they are what the
+        test of belonging is made of. Empty where the member has none.
     """
 
     mass: NDArray[np.float32]
     strange: NDArray[np.float32]
+    signals: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class MemberSettings(BaseModel):
@@ -119,6 +125,7 @@ class Member(ABC):
     distribution: ClassVar[str] = "scikit-learn"  # whose version is recorded
     extra: ClassVar[str] = ""  # pip install 'celljury[extra]'
     strangeness: ClassVar[str] = ""  # what the out-of-reference score is; empty = none
+    heavy: ClassVar[bool] = False  # training again takes minutes: cross-fitted in few folds, not predicted again
     Settings: ClassVar[type[MemberSettings]] = MemberSettings
 
     def __init__(self, *, seed: int = 0, threads: int = 1, **settings: Any) -> None:
@@ -205,12 +212,18 @@ class Member(ABC):
         votes = self._predict(block)
         mass = np.array(votes.mass, dtype=np.float32)
         strange = np.array(votes.strange, dtype=np.float32)
-        if mass.shape != shape or strange.shape != (block.n_cells,):
-            message = f"member {self.name!r} returned mass {mass.shape} and strange {strange.shape}, expected {shape}"
+        signals = {kind: np.array(values, dtype=np.float32) for kind, values in votes.signals.items()}
+        lengths = {strange.shape, *(values.shape for values in signals.values())}
+        if mass.shape != shape or lengths != {(block.n_cells,)}:
+            message = f"member {self.name!r} returned mass {mass.shape} and scores {sorted(lengths)}, expected {shape}"
+            raise MemberError(message)
+        if unknown := sorted(set(signals) - set(KINDS)):
+            message = f"member {self.name!r} gave signals {', '.join(unknown)}; known kinds: {', '.join(KINDS)}"
             raise MemberError(message)
         empty = np.asarray(block.counts.sum(axis=1)).ravel() == 0
         mass[empty] = 0.0
-        strange[empty] = np.nan
+        for scores in (strange, *signals.values()):
+            scores[empty] = np.nan
         total = mass.sum(axis=1, dtype=np.float64)
         valid = np.isfinite(total) & ((total == 0) | (np.abs(total - 1) <= SUM_TOLERANCE)) & (mass.min(axis=1) >= 0)
         if not valid.all():
@@ -219,7 +232,7 @@ class Member(ABC):
                 f"member {self.name!r} gave probabilities that sum to {total[row]:.4g} (min {mass[row].min():.4g})"
             )
             raise MemberError(message)
-        return MemberVotes(mass, strange)
+        return MemberVotes(mass, strange, signals)
 
     def save(self, folder: Path) -> None:
         """Write the member, with its adaptation if it has one, as JSON and npz files into ``folder``."""

@@ -29,6 +29,7 @@ from scipy.sparse import csr_matrix
 from celljury.errors import GenesError, InputError
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberVotes, Reference
+from celljury.members.strangeness import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,8 @@ from celljury.members.checks import read_block
 module, name, folder = sys.argv[1:]
 member = getattr(importlib.import_module(module), name).load(Path(folder) / "member")
 votes = member.predict(read_block(Path(folder) / "query.npz"))
-save_arrays(Path(folder) / "votes.npz", mass=votes.mass, strange=votes.strange)
+signals = {f"signal_{kind}": values for kind, values in votes.signals.items()}
+save_arrays(Path(folder) / "votes.npz", mass=votes.mass, strange=votes.strange, **signals)
 """
 
 
@@ -127,6 +129,15 @@ class Trial:
         np.testing.assert_allclose(
             got.strange, expected.strange, rtol=10 * self.tolerance, atol=self.tolerance, err_msg=f"strange: {what}"
         )
+        require(sorted(got.signals) == sorted(expected.signals), f"other signals: {what}")
+        for kind, values in expected.signals.items():
+            np.testing.assert_allclose(
+                got.signals[kind],
+                values,
+                rtol=100 * self.tolerance,
+                atol=100 * self.tolerance,
+                err_msg=f"{kind}: {what}",
+            )
         ordered = np.sort(expected.mass, axis=1)
         clear = ordered[:, -1] - ordered[:, -2] > 2 * self.tolerance
         same = got.mass.argmax(axis=1) == expected.mass.argmax(axis=1)
@@ -184,6 +195,9 @@ def check_votes_keep_the_contract(trial: Trial) -> None:
     require(bool(trial.member.name) and trial.member.kind in ("light", "torch"), "a member has a name and a kind")
     scored = bool(np.isfinite(votes.strange).any())
     require(scored == bool(trial.member.strangeness), "`strangeness` says what the score is, empty if there is none")
+    for kind, values in votes.signals.items():
+        require(kind in KINDS, f"signal {kind!r} is none of {', '.join(KINDS)}")
+        require(values.dtype == np.float32 and bool(np.isfinite(values).all()), f"signal {kind} is not finite float32")
 
 
 def check_learns_separable_types(trial: Trial) -> None:
@@ -281,7 +295,12 @@ def check_same_votes_in_a_fresh_process(trial: Trial) -> None:
         )
         require(done.returncode == 0, f"loading in a fresh process failed:\n{done.stderr[-2000:]}")
         arrays = load_arrays(folder / "votes.npz")
-    got = MemberVotes(np.asarray(arrays["mass"], np.float32), np.asarray(arrays["strange"], np.float32))
+    signals = {
+        name.removeprefix("signal_"): np.asarray(values, np.float32)
+        for name, values in arrays.items()
+        if name.startswith("signal_")
+    }
+    got = MemberVotes(np.asarray(arrays["mass"], np.float32), np.asarray(arrays["strange"], np.float32), signals)
     trial.agree(got, trial.votes, what="fresh process")
 
 
@@ -424,7 +443,7 @@ def _loaded_copy(trial: Trial) -> Member:
 
 
 def _taken(votes: MemberVotes, rows: NDArray[np.integer]) -> MemberVotes:
-    return MemberVotes(votes.mass[rows], votes.strange[rows])
+    return MemberVotes(votes.mass[rows], votes.strange[rows], {k: v[rows] for k, v in votes.signals.items()})
 
 
 def _accuracy(votes: MemberVotes, truth: NDArray[np.int32]) -> float:

@@ -79,6 +79,32 @@ class Components:
             left[start : start + CHUNK] = np.sqrt(np.mean(rest**2, axis=1))
         return left
 
+    def deviation(
+        self,
+        expression: csr_matrix,
+        profiles: NDArray[np.float32],
+        which: NDArray[np.intp],
+        *,
+        present: NDArray[np.bool_],
+    ) -> NDArray[np.float32]:
+        """Root mean square distance of scaled values from a profile, over present genes, float32 (n_cells,).
+
+        Parameters
+        ----------
+        profiles
+            Mean log1p CP10k of some groups, float32 (n_groups, n_genes).
+        which
+            Each cell's group, (n_cells,).
+        """
+        if not present.any():
+            return np.full(expression.shape[0], np.nan, np.float32)
+        scaled = ((profiles - self.mean) / self.scale)[:, present]
+        found = np.zeros(expression.shape[0], np.float32)
+        for start in range(0, expression.shape[0], CHUNK):
+            rest = self._z(expression, start)[:, present] - scaled[which[start : start + CHUNK]]
+            found[start : start + CHUNK] = np.sqrt(np.mean(rest**2, axis=1))
+        return found
+
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Everything there is to save."""
         return {"pca_mean": self.mean, "pca_scale": self.scale, "pca_components": self.axes}

@@ -14,6 +14,7 @@ from celljury.members.neighbors import NeighborIndex
 from celljury.members.scvi_cells import TrainingCells, content_order, filled
 from celljury.members.scvi_model import Encoder, Network, widen
 from celljury.members.scvi_training import operate
+from celljury.members.strangeness import ClassGaussians, own_spacing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,7 @@ class LatentMember(Member):
     """
 
     kind: ClassVar[Literal["light", "torch"]] = "torch"
+    heavy: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ("scvi", "torch")
     distribution: ClassVar[str] = "scvi-tools"
     extra: ClassVar[str] = "scvi"
@@ -38,6 +40,8 @@ class LatentMember(Member):
     network: Network
     latent: NDArray[np.float32]  # reference cells with counts, (n_cells, n_latent)
     label: NDArray[np.int32]  # their terms, (n_cells,)
+    spacing: NDArray[np.float32]  # mean distance of each to its nearest others, (n_cells,)
+    gaussians: ClassGaussians  # of the terms
     batches: tuple[str, ...] = ()  # of the query adapted to, those with counts
     columns: dict[str, NDArray[np.float32]]  # of those batches in each first layer, (n_hidden, n_batches)
     _encoder: Encoder | None = None
@@ -71,6 +75,8 @@ class LatentMember(Member):
         )
         self.label = cells.label
         self.batches, self._encoder, self._index = (), None, None
+        self.spacing = own_spacing(self.index, self.latent).astype(np.float32)
+        self.gaussians = ClassGaussians.fit(self.latent, self.label, n_terms=len(self.terms))
 
     def _adapt(self, query: Block) -> None:
         seen = np.asarray(query.counts.sum(axis=1)).ravel() > 0
@@ -113,11 +119,17 @@ class LatentMember(Member):
         latent = self.encoder.latent(block.counts, code[block.batch], present=block.present, share=self.gene_share)
         return self._vote(latent)
 
+    def _near(self, latent: NDArray[np.float32]) -> MemberVotes:
+        """Return the votes of the nearest reference cells, their distance, and the signals of strangeness."""
+        mass, distance, crowded = self.index.vote_and_crowding(latent, self.spacing)
+        return MemberVotes(mass, distance, {**self.gaussians.signals(latent), "crowding": crowded})
+
     def _save(self, folder: Path) -> None:
         self.network.save(folder)
         names = self.network.first_layers()
         adapted = {f"c{i}": self.columns[name] for i, name in enumerate(names)} if self.batches else {}
-        save_arrays(folder / "latent.npz", latent=self.latent, label=self.label, **adapted)
+        known = {"latent": self.latent, "label": self.label, "spacing": self.spacing} | self.gaussians.arrays()
+        save_arrays(folder / "latent.npz", **known, **adapted)
         (folder / "batches.json").write_text(json.dumps(list(self.batches)), encoding="utf-8")
 
     def _load(self, folder: Path) -> None:
@@ -125,6 +137,8 @@ class LatentMember(Member):
         arrays = load_arrays(folder / "latent.npz")
         self.latent = arrays["latent"].astype(np.float32)
         self.label = arrays["label"].astype(np.int32)
+        self.spacing = arrays["spacing"].astype(np.float32)
+        self.gaussians = ClassGaussians.from_arrays(arrays)
         self.batches = tuple(json.loads((folder / "batches.json").read_text(encoding="utf-8")))
         if self.batches:
             self.columns = {

@@ -12,12 +12,14 @@ from pydantic import Field
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberSettings, MemberVotes, Reference
 from celljury.members.components import Components
+from celljury.members.strangeness import TINY, ClassGaussians
 from celljury.members.subsample import cap_per_term
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class Logistic(Member):
     intercept: NDArray[np.float64]  # (n_terms,)
     mean: NDArray[np.float64]  # of log1p CP10k in the cells learned from (n_genes,)
     components: Components
+    gaussians: ClassGaussians  # of the terms, in the components
+    profiles: NDArray[np.float32]  # mean log1p CP10k of each term (n_terms, n_genes)
 
     def _fit(self, reference: Reference) -> None:
         from sklearn.exceptions import ConvergenceWarning
@@ -89,6 +93,10 @@ class Logistic(Member):
             self.intercept = np.concatenate([-self.intercept, self.intercept]) / 2
         self.mean = np.asarray(expression.mean(axis=0), dtype=np.float64).ravel()
         self.components = Components.fit(expression, n_components=self.settings.components, seed=self.seed)
+        points = self.components.coordinates(expression, present=np.ones(len(self.genes), np.bool_))
+        label = reference.label[kept]
+        self.gaussians = ClassGaussians.fit(points, label, n_terms=len(self.terms))
+        self.profiles = term_means(expression, label, n_terms=len(self.terms))
 
     def _predict(self, block: Block) -> MemberVotes:
         from scipy.special import softmax
@@ -97,7 +105,21 @@ class Logistic(Member):
         absent = self.coef[:, ~block.present] @ self.mean[~block.present]
         scores = expression @ self.coef.T + (self.intercept + absent)
         mass = softmax(scores, axis=1).astype(np.float32)
-        return MemberVotes(mass, self.components.residual(expression, present=block.present))
+        residual = self.components.residual(expression, present=block.present)
+        return MemberVotes(mass, residual, self._signals(expression, residual, block.present))
+
+    def _signals(
+        self, expression: csr_matrix, residual: NDArray[np.float32], present: NDArray[np.bool_]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return how strange cells are in the components and beside them; see `celljury.members.strangeness.KINDS`."""
+        points = self.components.coordinates(expression, present=present)
+        _, nearest, _ = self.gaussians.distances(points)
+        from_term = self.components.deviation(expression, self.profiles, nearest, present=present)
+        return {
+            "residual": np.log(residual + np.float32(TINY)),
+            "class_residual": np.log(from_term + np.float32(TINY)),
+            **self.gaussians.signals(points),
+        }
 
     def _save(self, folder: Path) -> None:
         save_arrays(
@@ -105,7 +127,9 @@ class Logistic(Member):
             coef=self.coef,
             intercept=self.intercept,
             mean=self.mean,
+            profiles=self.profiles,
             **self.components.arrays(),
+            **self.gaussians.arrays(),
         )
 
     def _load(self, folder: Path) -> None:
@@ -113,4 +137,16 @@ class Logistic(Member):
         self.coef = np.asarray(arrays["coef"], dtype=np.float64)
         self.intercept = np.asarray(arrays["intercept"], dtype=np.float64)
         self.mean = np.asarray(arrays["mean"], dtype=np.float64)
+        self.profiles = np.asarray(arrays["profiles"], dtype=np.float32)
         self.components = Components.from_arrays(arrays)
+        self.gaussians = ClassGaussians.from_arrays(arrays)
+
+
+def term_means(expression: csr_matrix, label: NDArray[np.int32], *, n_terms: int) -> NDArray[np.float32]:
+    """Return the mean of each term's cells, float32 (n_terms, n_genes); 0 for a term without cells."""
+    from scipy.sparse import csr_matrix
+
+    size = np.bincount(label, minlength=n_terms)
+    ones = np.ones(label.size, np.float64)
+    of_term = csr_matrix((ones, (label, np.arange(label.size))), shape=(n_terms, label.size))
+    return np.asarray((of_term @ expression).toarray() / np.maximum(size, 1)[:, np.newaxis], dtype=np.float32)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from celljury.members.strangeness import crowding
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -65,14 +67,29 @@ class NeighborIndex:
         A neighbour at distance d weighs exp(-(d / s)^2), with s the root mean square of the cell's own k distances, so
         the scale of the embedding cancels. Rows sum to 1.
         """
+        mass, mean, _ = self._vote(query, None)
+        return mass, mean
+
+    def vote_and_crowding(
+        self, query: ArrayLike, spacing: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Return what `vote` does and `crowding`, from the same search; ``spacing`` is that of the reference cells."""
+        return self._vote(query, spacing)
+
+    def _vote(
+        self, query: ArrayLike, spacing: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         points = np.asarray(query)
         mass = np.zeros((points.shape[0], self.n_terms), np.float32)
-        mean = np.zeros(points.shape[0], np.float32)
+        mean, crowded = np.zeros((2, points.shape[0]), np.float32)
         for start in range(0, points.shape[0], CHUNK):
-            distance, index = self.search(points[start : start + CHUNK])
-            mean[start : start + CHUNK] = distance.mean(axis=1)
-            mass[start : start + CHUNK] = self._mass(distance, index)
-        return mass, mean
+            rows = slice(start, start + CHUNK)
+            distance, index = self.search(points[rows])
+            mean[rows] = distance.mean(axis=1)
+            mass[rows] = self._mass(distance, index)
+            if spacing is not None:
+                crowded[rows] = crowding(distance, index, spacing.astype(np.float64))
+        return mass, mean, crowded
 
     def _mass(self, distance: NDArray[np.float64], index: NDArray[np.intp]) -> NDArray[np.float64]:
         square = distance**2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from celljury.members.base import MemberSettings, MemberVotes
+from celljury.members.base import MemberSettings
 from celljury.members.latent import LatentMember
 from celljury.members.scvi_training import (
     NetworkSettings,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from celljury.members.base import MemberVotes
     from celljury.members.scvi_cells import TrainingCells
     from celljury.members.scvi_model import Network
 
@@ -69,5 +71,5 @@ class Scanvi(LatentMember):
         )
 
     def _vote(self, latent: NDArray[np.float32]) -> MemberVotes:
-        mass, distance = self.index.vote(latent)
-        return MemberVotes(mass if self.settings.vote == "neighbors" else self.encoder.probabilities(latent), distance)
+        near = self._near(latent)
+        return near if self.settings.vote == "neighbors" else replace(near, mass=self.encoder.probabilities(latent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,65 @@ from celljury.ontology.unknown import unknown_term_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from celljury.ontology.general import TooGeneral
     from celljury.ontology.graph import CellOntology, Term
+    from celljury.ontology.relations import Relations
+    from celljury.ontology.statements import Told
 
 # Wide terms have hundreds of children; a screen shows the first.
 SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class BeyondIsA:
+    """What a release says of one term beyond is_a, with what it inherits.
+
+    Attributes
+    ----------
+    develops_from, develops_into
+        Terms before and after it, as stated of the term itself.
+    disjoint_from
+        Terms that no such cell is, as stated of the term or an ancestor.
+    markers
+        Gene, ``has`` or ``lacks``, and where that stands.
+    statements
+        Relation and object of its taxa and places, as stated of the term itself.
+    lacking
+        What the release does not carry.
+    source
+        Release and file.
+    """
+
+    develops_from: tuple[Term, ...]
+    develops_into: tuple[Term, ...]
+    disjoint_from: tuple[Term, ...]
+    markers: tuple[tuple[str, str, str], ...]
+    statements: tuple[tuple[str, str], ...]
+    lacking: tuple[str, ...]
+    source: str
+
+    def lines(self) -> list[str]:
+        """Return what there is as plain text."""
+        text = []
+        neighbours = (
+            ("develops from", self.develops_from),
+            ("develops into", self.develops_into),
+            ("disjoint from", self.disjoint_from),
+        )
+        for name, terms in neighbours:
+            if terms:
+                text.append(f"  {name}: {len(terms)}")
+                text += [f"    {headline(term)}" for term in terms[:SHOWN]]
+                if len(terms) > SHOWN:
+                    text.append(f"    ... and {len(terms) - SHOWN} more")
+        if self.markers:
+            text.append(f"  markers: {len(self.markers)}")
+            text += [f"    {state} {gene}: {where}" for gene, state, where in self.markers]
+        text += [f"  {relation.replace('_', ' ')}: {target}" for relation, target in self.statements]
+        missing = f"; without {', '.join(self.lacking)}" if self.lacking else ""
+        return [*text, f"  beyond is_a: {self.source}{missing}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +99,8 @@ class TermCard:
         Why the term is too general to be a label; empty = it may be one.
     release
         Of the ontology.
+    beyond
+        Relations beyond is_a; None = not asked for.
     """
 
     term: Term
@@ -56,6 +112,7 @@ class TermCard:
     n_ancestors: int
     too_general: str
     release: str
+    beyond: BeyondIsA | None = None
 
     def lines(self) -> list[str]:
         """Return the card as plain text."""
@@ -73,6 +130,8 @@ class TermCard:
             text += [f"    {headline(term)}" for term in terms[:SHOWN]]
             if len(terms) > SHOWN:
                 text.append(f"    ... and {len(terms) - SHOWN} more")
+        if self.beyond is not None:
+            text += self.beyond.lines()
         return [*text, f"  Cell Ontology {self.release}, CC BY 4.0"]
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,7 +189,12 @@ class CommonAncestor:
 
 
 def show_term(
-    ontology: CellOntology, text: str, *, policy: TooGeneral | None = None, names: NameIndex | None = None
+    ontology: CellOntology,
+    text: str,
+    *,
+    policy: TooGeneral | None = None,
+    names: NameIndex | None = None,
+    relations: Relations | None = None,
 ) -> TermCard:
     """Return the card of the term that ``text`` names by id, label or exact synonym.
 
@@ -140,6 +204,8 @@ def show_term(
         What is too general; None = the shipped list.
     names
         Index to look the text up in; None = one is made.
+    relations
+        Of this ontology; None = the card says nothing beyond is_a.
 
     Raises
     ------
@@ -161,6 +227,29 @@ def show_term(
         n_ancestors=len(ontology.ancestors(i_term, include_self=False)),
         too_general=policy.why.get(i_term, ""),
         release=ontology.source.release,
+        beyond=None if relations is None else describe_beyond(relations, i_term),
+    )
+
+
+def describe_beyond(relations: Relations, i_term: int) -> BeyondIsA:
+    """Return what relations say of a term."""
+    ontology = relations.ontology
+    later, earlier = relations.develops_from.T
+    p, q = relations.disjoint_from.T
+    others = np.concatenate([q[ontology.is_ancestor(p, i_term)], p[ontology.is_ancestor(q, i_term)]])
+
+    def terms(indices: np.ndarray) -> tuple[Term, ...]:
+        return tuple(ontology.term(i) for i in np.unique(indices).tolist())
+
+    stated = (*relations.taxa.get(i_term, ()), *relations.locations.get(i_term, ()))
+    return BeyondIsA(
+        develops_from=terms(earlier[later == i_term]),
+        develops_into=terms(later[earlier == i_term]),
+        disjoint_from=terms(others),
+        markers=tuple((marker.gene, marker.state, marker.said_by) for marker in relations.markers_of(i_term)),
+        statements=tuple((statement.relation, statement.object) for statement in stated),
+        lacking=relations.lacking,
+        source=f"{relations.source.origin}, CL {relations.source.release}",
     )
 
 
@@ -189,6 +278,35 @@ def describe_lca(ontology: CellOntology, texts: Sequence[str], *, policy: TooGen
         too_general=policy.why.get(i_lca, ""),
         others=tuple(ontology.term(i) for i in others),
         release=ontology.source.release,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StatementSummary:
+    """How many statements of each relation a release makes, what it lacks, and where the table of them is."""
+
+    table: str
+    release: str
+    sha256: str
+    counts: dict[str, int]
+    lacking: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the summary as plain text."""
+        text = [f"CL {self.release}: {sum(self.counts.values()):,} statements in {self.table}"]
+        text += [f"  {relation}: {n:,}" for relation, n in self.counts.items()]
+        return [*text, f"  not in this release: {', '.join(self.lacking) or 'nothing'}"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary for JSON."""
+        return asdict(self)
+
+
+def summary_of_statements(told: Told, *, out: Path) -> StatementSummary:
+    """Return the summary of what was written to ``out``."""
+    counts = Counter(statement.relation for statement in told.statements)
+    return StatementSummary(
+        str(out), told.source.release, told.source.sha256, dict(sorted(counts.items())), told.lacking
     )
 
 

@@ -387,7 +387,7 @@ def test_chunks_change_nothing(cl: CellOntology, monkeypatch: pytest.MonkeyPatch
     rng = np.random.default_rng(1)
     votes = rng.choice(cl.descendants(cl.index("CL:0000084")), (200, 5)).astype(np.int32)
     whole = reduce_votes(votes, cl, threshold=0.6, too_general=too_general(cl))
-    monkeypatch.setattr("celljury.reduce.CHUNK_BYTES", 1)
+    monkeypatch.setattr("celljury.walk.CHUNK_BYTES", 1)
     same(reduce_votes(votes, cl, threshold=0.6, too_general=too_general(cl)), whole)
 
 

@@ -1,0 +1,234 @@
+"""Known types of a run's cells, their donors, the ontology the run used and the types its reference held."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from celljury.ballot import ID_COLUMN, read_table
+from celljury.cells import read_obs
+from celljury.errors import (
+    BatchError,
+    CellsError,
+    InputError,
+    MissingColumnError,
+    UnknownLabelError,
+    UnreadableFileError,
+)
+from celljury.labels import map_column, nearest_terms
+from celljury.ontology.cache import read_index
+from celljury.ontology.load import load_ontology
+from celljury.ontology.mapping import map_labels
+from celljury.provenance import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from celljury.labels import LabelRow
+    from celljury.ontology.graph import CellOntology
+    from celljury.ontology.mapping import LabelMap
+    from celljury.run import Run
+
+ANNOTATED = "query.celljury.h5ad"
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is known of a run's cells, in the order of its calls.
+
+    Attributes
+    ----------
+    where, column
+        File and column of the known types.
+    i_term
+        Index of each cell's true term, int32 (n_cells,), -1 = not known.
+    rows
+        How each distinct label reached the ontology.
+    donor
+        Donor of each cell as an index into ``donors``, int64 (n_cells,); None where no column was named.
+    donors
+        Names of donors, sorted.
+    """
+
+    where: str
+    column: str
+    i_term: NDArray[np.int32]
+    rows: tuple[LabelRow, ...]
+    donor: NDArray[np.int64] | None
+    donors: tuple[str, ...]
+
+
+def read_truth(
+    run: Run,
+    ontology: CellOntology,
+    *,
+    column: str,
+    donor: str | None = None,
+    query: Path | None = None,
+    label_map: LabelMap | None = None,
+) -> Truth:
+    """Read the known types of a run's cells.
+
+    Parameters
+    ----------
+    column
+        Column with Cell Ontology ids or labels; empty and "unknown" = not known.
+    donor
+        Column with donors.
+    query
+        h5ad, h5mu, zarr, TSV, CSV or parquet with one row a cell; the run's own ``query.celljury.h5ad`` if None.
+
+    Raises
+    ------
+    UnreadableFileError
+        If there is no file to read.
+    MissingColumnError
+        If a column is not there.
+    CellsError
+        If the cells are not the run's, or the type of none of them is known.
+    UnknownLabelError
+        If labels match no term.
+    BatchError
+        If a cell has no donor.
+    """
+    path = query or run.folder / ANNOTATED
+    if query is None and not path.is_file():
+        message = (
+            f"{run.folder} holds no {ANNOTATED} (a table was voted on, or --no-h5ad was given). Name a file with the run's"
+            f" cells and their known types with --query; the run was made from {run.record.get('query', {}).get('file')}."
+        )
+        raise UnreadableFileError(message)
+    obs = _obs_of(path)
+    for name, option in ((column, "--truth"), (donor, "--donor")):
+        if name is not None and name not in obs.columns:
+            raise MissingColumnError.for_column(
+                name, where=str(path), have=[str(one) for one in obs.columns if not str(one).startswith("celljury_")],
+                option=option,
+            )  # fmt: skip
+    obs = obs.iloc[_rows_of(run, obs.index, path)]
+    mapped = map_column(obs[column], ontology, where=str(path), label_map=label_map)
+    if not (mapped.i_term >= 0).any():
+        message = f"{path}: column {column!r} names the type of no cell. Name a column of known types with --truth."
+        raise CellsError(message)
+    code, donors = _donors(obs[donor], path) if donor is not None else (None, ())
+    return Truth(str(path), column, mapped.i_term, mapped.rows, code, donors)
+
+
+def _obs_of(path: Path) -> pd.DataFrame:
+    if path.suffix in (".h5ad", ".h5mu", ".zarr"):
+        return read_obs(path)
+    table = read_table(path)
+    if table.index.name is None and len(table.columns):
+        table = table.set_index(ID_COLUMN if ID_COLUMN in table.columns else table.columns[0], drop=False)
+    return table
+
+
+def _rows_of(run: Run, names: pd.Index, path: Path) -> NDArray[np.int64]:
+    """Return where the run's cells stand in a file; raises CellsError where the two do not hold the same cells."""
+    import pandas as pd
+
+    cells, found = run.calls.index.astype(str), pd.Index(names.astype(str))
+    if found.has_duplicates:
+        message = (
+            f"{path}: {int(found.duplicated().sum()):,} cells repeat the name of another one. Names must be unique."
+        )
+        raise CellsError(message)
+    place = found.get_indexer(cells)
+    if len(found) != len(cells) or (place < 0).any():
+        lacks = cells[place < 0]
+        shown = f" ({', '.join(lacks[:3])} ...)" if len(lacks) else ""
+        message = (
+            f"{path} does not hold the run's cells: it has {len(found):,}, the run {len(cells):,}, and {len(lacks):,} of the"
+            f" run's are not in it{shown}. Expected the query that {run.folder} was made from; name it with --query."
+        )
+        raise CellsError(message)
+    return np.asarray(place, np.int64)
+
+
+def _donors(column: pd.Series, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    missing = int((column.isna() | (column.astype(str) == "")).sum())
+    names, code = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
+    if missing:
+        message = f"{path}: column {str(column.name)!r} names no donor for {missing:,} cell(s). Fill it in."
+        raise BatchError(message)
+    return code.ravel().astype(np.int64), tuple(names.tolist())
+
+
+def ontology_of(run: Run) -> CellOntology:
+    """Return the ontology that a run used: its jury's, else the same release loaded anew.
+
+    Raises
+    ------
+    InputError
+        If what the settings name now is another ontology than the one the run used.
+    """
+    used = run.record["ontology"]
+    if (folder := _jury_folder(run)) is not None:
+        return read_index(folder / "ontology.npz")
+    settings = run.record.get("config", {}).get("ontology", {})
+    extra = settings.get("extra_terms")
+    ontology = load_ontology(settings.get("source"), release=used["release"], extra=Path(extra) if extra else None)
+    for field in ("sha256", "extra_sha256"):
+        if used.get(field, getattr(ontology.source, field)) != getattr(ontology.source, field):
+            message = (
+                f"{run.folder} was made with another ontology ({used['origin']}, CL {used['release']}) than the one found now"
+                f" ({ontology.source.origin}): terms differ. Put the file back that the run used, or annotate anew."
+            )
+            raise InputError(message)
+    return ontology
+
+
+def reference_terms(
+    run: Run, ontology: CellOntology, *, seen_types: Path | None = None, label_map: LabelMap | None = None
+) -> NDArray[np.int32] | None:
+    """Return the types that a run's reference held, int32; None where nobody knows.
+
+    From a file with one id or label a line, else ``run.json``, else the jury's folder where it is still there unchanged.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file cannot be read.
+    UnknownLabelError
+        If a line of it matches no term.
+    """
+    if seen_types is not None:
+        return _listed_terms(seen_types, ontology, label_map)
+    said: list[Any] | None = run.record.get("reference_terms")
+    if said is None and (folder := _jury_folder(run)) is not None:
+        said = json.loads((folder / "jury.json").read_text(encoding="utf-8"))["terms"]
+    if not said:
+        return None
+    return ontology.indices([row["term"] if isinstance(row, dict) else row for row in said])
+
+
+def _listed_terms(path: Path, ontology: CellOntology, label_map: LabelMap | None) -> NDArray[np.int32]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot read {path}: {error}. Expected the reference's types, one id or label a line."
+        raise UnreadableFileError(message) from error
+    names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not names:
+        message = f"{path} names no type. Expected the reference's types, one id or label a line."
+        raise InputError(message)
+    found = map_labels(names, ontology, label_map=label_map)
+    lost = [name for name, match in zip(names, found, strict=True) if match is None]
+    if lost:
+        raise UnknownLabelError.for_labels(
+            ((name, 0, nearest_terms(name, ontology)) for name in lost), column="(one type a line)", where=str(path)
+        )
+    return np.unique([match.i_term for match in found if match is not None]).astype(np.int32)
+
+
+def _jury_folder(run: Run) -> Path | None:
+    """Return the folder of the jury that made a run, None where it is gone or was fitted anew since."""
+    jury = run.record.get("jury")
+    if not jury or not (folder := Path(jury["folder"])).joinpath("jury.json").is_file():
+        return None
+    return folder if sha256(folder / "jury.json") == jury["sha256"] else None
