@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celljury.pool import pool_mass
-from celljury.reasons import find_reasons, reason_codes
-from celljury.reduce import Status, reduce_mass, reduce_votes
+from celljury.pool import mass_below, pool_mass
+from celljury.reasons import Reason, find_reasons, reason_codes
+from celljury.reduce import Status, reduce_mass, reduce_votes, under_node
+from celljury.signs import TIERS, Signs
 from celljury.votes import name_column
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from celljury.config import ReduceSettings
     from celljury.ontology.graph import CellOntology
     from celljury.reasons import Background
     from celljury.reduce import Reduced
     from celljury.votes import Votes
+
+# A curator looks at these whatever the call; the others inform.
+ALWAYS_REVIEWED = Reason.LOW_QUALITY | Reason.POSSIBLE_DOUBLET | Reason.MARKER_CONTRADICTION
 
 STATUS_NAMES = tuple(status.name.lower() for status in Status)
 
@@ -44,8 +49,8 @@ class Calls:
         Whether a curator should see the cell, bool (n_cells,).
     member_support
         Each member's probability at or below the called term, float32 (n_cells, n_members), NaN = no call or no vote.
-    tier
-        Which guarantee the error statement has; ``none`` where nothing was calibrated.
+    signs
+        What is known of the cells beside the votes.
     """
 
     ontology: CellOntology
@@ -54,7 +59,7 @@ class Calls:
     reasons: NDArray[np.int32]
     needs_review: NDArray[np.bool_]
     member_support: NDArray[np.float32]
-    tier: str = "none"
+    signs: Signs
 
     def __len__(self) -> int:
         return self.votes.n_cells
@@ -63,7 +68,9 @@ class Calls:
         """Raise AssertionError where the rows contradict each other: a defect of ours, never of the input."""
         reduced = self.reduced
         labelled = reduced.term >= 0
-        assert np.array_equal(labelled, reduced.status != Status.UNRESOLVED), "a label and no label at once"
+        unseen = reduced.status == Status.UNSEEN
+        told = np.where(unseen, labelled, reduced.status != Status.UNRESOLVED)
+        assert np.array_equal(labelled, told), "a label and no label at once"
         parts = reduced.agreement + reduced.coarser + reduced.conflict
         assert (parts <= 1 + 1e-3).all(), "agreement, coarser and conflict exceed all votes"
         assert not labelled[reduced.n_votes == 0].any(), "a call without a vote"
@@ -92,10 +99,12 @@ class Calls:
             "n_members": pa.array(np.full(n, len(self.votes.members), np.int32)),
             "support": pa.array(reduced.support),
             "runner_up": name_column(reduced.runner_up, ontology.ids),
-            "p_seen": pa.nulls(n, pa.float32()),
+            "p_seen": pa.array(self.signs.p_seen, from_pandas=True),
             "reasons": pa.DictionaryArray.from_arrays(pa.array(code.ravel().astype(np.int32)), reasons),
             "needs_review": pa.array(self.needs_review),
-            "tier": pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([self.tier])),
+            "tier": pa.DictionaryArray.from_arrays(
+                pa.array(np.maximum(self.signs.tier, 0).astype(np.int32)), pa.array(TIERS)
+            ),
         }
         for j, name in enumerate(self.votes.members):
             columns[f"vote_{name}"] = name_column(self.votes.terms[:, j], ontology.ids)
@@ -108,6 +117,7 @@ class Calls:
 
         columns = {f"_{name}": pa.array(getattr(self.reduced, name)) for name in self.reduced.__slots__}
         columns["_reasons"] = pa.array(self.reasons)
+        columns |= {name: pa.array(values) for name, values in self.signs.columns().items()}
         for j, name in enumerate(self.votes.members):
             columns[f"_vote_{name}"] = pa.array(self.votes.terms[:, j])
         return pa.table(columns)
@@ -127,6 +137,7 @@ def make_calls(
     max_conflict: float,
     broad: NDArray[np.bool_],
     obsolete: NDArray[np.bool_],
+    verdict: Weighed | None = None,
 ) -> Calls:
     """Reduce votes and say why.
 
@@ -140,17 +151,58 @@ def make_calls(
         A resolved call with a larger share of conflicting votes needs review.
     broad, obsolete
         Whether a label behind a cell's votes was mapped that way, bool (n_cells,).
+    verdict
+        What held-out donors add; None where there is no calibration.
     """
-    threshold = settings.threshold
-    if settings.on == "mass":
-        reduced = reduce_mass(pool_mass(votes), votes.terms, ontology, threshold=threshold, too_general=too_general)
+    rule = settings.effective(calibrated=verdict is not None)
+    if rule == "calibrated":
+        assert verdict is not None
+        reduced = reduce_mass(verdict.mass, votes.terms, ontology, threshold=verdict.threshold, too_general=too_general,
+                              climb=True)  # fmt: skip
+    elif settings.on == "mass":
+        mass = pool_mass(votes) if verdict is None else verdict.mass
+        reduced = reduce_mass(mass, votes.terms, ontology, threshold=settings.threshold, too_general=too_general)
     else:
-        reduced = reduce_votes(votes.terms, ontology, threshold=threshold, too_general=too_general)
-    reasons = find_reasons(reduced, background, broad=broad, obsolete=obsolete)
+        reduced = reduce_votes(votes.terms, ontology, threshold=settings.threshold, too_general=too_general)
+    signs = Signs.unknown(votes.n_cells) if verdict is None else verdict.signs
+    if verdict is not None:
+        if rule != "calibrated":  # another rule's calls were not calibrated, whatever the held-out donors say
+            signs = replace(signs, tier=np.zeros(votes.n_cells, np.int8))
+        if verdict.unseen.any():
+            support = mass_below(verdict.mass, verdict.node, ontology)
+            reduced = under_node(reduced, verdict.unseen, verdict.node, votes.terms, ontology, support=support)
+    reasons = find_reasons(reduced, background, broad=broad, obsolete=obsolete, signs=signs)
     needs_review = (reduced.status != Status.RESOLVED) | (reduced.conflict > max_conflict)
-    calls = Calls(ontology, votes, reduced, reasons, needs_review, member_support(votes, reduced.term, ontology))
+    needs_review |= (reasons & int(ALWAYS_REVIEWED)) > 0
+    support = member_support(votes, reduced.term, ontology)
+    calls = Calls(ontology, votes, reduced, reasons, np.asarray(needs_review, bool), support, signs)
     calls.check()
     return calls
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What held-out donors add to some cells' votes.
+
+    Attributes
+    ----------
+    mass
+        Pooled probabilities, CSR float32 (n_cells, n_ontology_terms).
+    threshold
+        Share of the mass that a call has to hold, float64 (n_cells,).
+    unseen
+        Whether the cell does not belong to the reference, bool (n_cells,).
+    node
+        Where an unseen cell still belongs, int32 (n_cells,), -1 = nowhere: plain ``unseen``.
+    signs
+        What is known beside the votes.
+    """
+
+    mass: csr_matrix
+    threshold: NDArray[np.float64]
+    unseen: NDArray[np.bool_]
+    node: NDArray[np.int32]
+    signs: Signs
 
 
 def member_support(votes: Votes, term: NDArray[np.int32], ontology: CellOntology) -> NDArray[np.float32]:
@@ -159,22 +211,11 @@ def member_support(votes: Votes, term: NDArray[np.int32], ontology: CellOntology
     Where only top terms are known it is 1 or 0.
     """
     support = np.full(votes.terms.shape, np.nan, np.float32)
-    called = np.unique(term[term >= 0])
-    if not len(called):
-        return support
-    place = np.searchsorted(called, np.maximum(term, called[0]))
     for j in range(len(votes.members)):
         voted = (votes.terms[:, j] >= 0) & (term >= 0)
         if votes.mass is None:
-            used, code = np.unique(np.maximum(votes.terms[:, j], 0), return_inverse=True)
-            below = ontology.ancestor_rows(used.astype(np.int32))[:, called]
-            value = below[code.ravel(), place].astype(np.float32)
+            value = ontology.is_ancestor(term, votes.terms[:, j]).astype(np.float32)
         else:
-            matrix = votes.mass[j]
-            used, code = np.unique(matrix.indices, return_inverse=True)
-            below = ontology.ancestor_rows(used.astype(np.int32))[:, called]
-            row = np.repeat(np.arange(len(term)), np.diff(matrix.indptr))
-            kept = matrix.data * below[code.ravel(), place[row]]
-            value = np.bincount(row, weights=kept, minlength=len(term)).astype(np.float32)
-        support[voted, j] = np.minimum(value[voted], 1)
+            value = mass_below(votes.mass[j], term, ontology)
+        support[voted, j] = value[voted]
     return support

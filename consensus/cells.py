@@ -104,21 +104,21 @@ class Cells:
         return self.obs[name]
 
     def batches(
-        self, name: str | None, *, kept: NDArray[np.bool_] | None = None
+        self, name: str | None, *, kept: NDArray[np.bool_] | None = None, option: str = "--batch"
     ) -> tuple[NDArray[np.int32], tuple[str, ...]]:
         """Return the batch of each (kept) cell as an index into the sorted batch names; one batch if ``name`` is None."""
         n_cells = self.n_cells if kept is None else int(kept.sum())
         if name is None:
             return np.zeros(n_cells, np.int32), ("all",)
-        column = self.column(name, option="--batch")
+        column = self.column(name, option=option)
         column = column if kept is None else column[kept]
         written = column.astype(str).str.strip().to_numpy(dtype=str)
         n_missing = int((column.isna().to_numpy(dtype=bool) | (written == "")).sum())
         if n_missing:
             message = (
                 f"{self.where}: obs[{name!r}] is missing for {n_missing:,} of {n_cells:,} cells; every cell needs a"
-                " batch (the sample, donor or library it was processed in). Fill the column, pass another with --batch,"
-                " or leave --batch out: all cells are then one batch."
+                f" {option.strip('-')} (the sample, donor or library it came from). Fill the column, pass another with"
+                f" {option}, or leave {option} out: all cells are then one {option.strip('-')}."
             )
             raise BatchError(message)
         names, codes = np.unique(written, return_inverse=True)

@@ -59,6 +59,24 @@ class ReduceSettings(_Section):
         0.05, description="Rule lca on mass: share of the pooled mass that may lie elsewhere."
     )
 
+    def effective(self, *, calibrated: bool) -> Literal["calibrated", "lca", "quorum"]:
+        """Return the rule in force.
+
+        Raises
+        ------
+        ConfigError
+            If ``calibrated`` is asked for and there is no calibration.
+        """
+        if self.rule == "calibrated" and not calibrated:
+            message = (
+                'reduce.rule = "calibrated" needs a jury with a calibration, and this one has none (calibration.enabled ='
+                " false, or too few held-out cells). Fit it again with one, or use lca or quorum."
+            )
+            raise ConfigError(message)
+        if self.rule == "auto":
+            return "calibrated" if calibrated else "lca"
+        return self.rule
+
     @property
     def threshold(self) -> float:
         """Share of votes or mass that must lie at or below the call.
@@ -73,7 +91,7 @@ class ReduceSettings(_Section):
 class CalibrationSettings(_Section):
     """What held-out donors are used for."""
 
-    enabled: bool = Field(True, description="Hold donors out when a jury is fitted; without it nothing is promised.")
+    enabled: bool = Field(default=True, description="Hold donors out when a jury is fitted; without it nothing is promised.")
     folds: int = Field(5, ge=2, description="Folds of donors (or of cells of one donor) for light members.")
     heavy_folds: int = Field(
         2, ge=1, description="The same for members that train for minutes; 1 = trained once, on half of the donors."
@@ -97,7 +115,7 @@ class CalibrationSettings(_Section):
     )
     prior_votes: float = Field(20.0, gt=0, description="Query votes that a held-out confusion row is worth.")
     eps: float = Field(0.05, gt=0, lt=1, description="Share of seen cells that may be called unseen.")
-    unseen: bool = Field(True, description="Test whether cells belong to the reference.")
+    unseen: bool = Field(default=True, description="Test whether cells belong to the reference.")
     match: Literal["auto", "always", "off"] = Field(
         "auto",
         description="Predict held-out cells again with the query's genes and depth: auto = where it lacks 5 % of the"

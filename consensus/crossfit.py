@@ -142,6 +142,7 @@ def cross_fit(
     """
     light, heavy = members_of(fitted)
     scratch = home / "scratch"
+    home.mkdir(parents=True, exist_ok=True)
     plan.save(home / "plan.npz")
     save_block(home / "cells", rows_of(reference.cells, plan.rows), label=reference.label[plan.rows],
                terms=reference.terms)  # fmt: skip

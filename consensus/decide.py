@@ -336,7 +336,7 @@ def evidence_of(
                 "ece": _plain(made.ece),
                 "weight": _plain(float(weight.mean())) if len(weight) else None,
                 "recall": recall(vote[:, j]) if made.n_cells else {},
-            }  # fmt: skip
+            }
         )
     right = found.top == truth
     walked = climb(as_csr, ontology, threshold=decision.threshold(found.top))

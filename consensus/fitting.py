@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from celljury.labels import check_enough_types
 from celljury.members.base import Block, Reference
 from celljury.members.normalize import gene_shares, log1p_cp10k
 from celljury.provenance import write_json
+from celljury.quality import CellMeasures, cell_measures
 from celljury.votes import MemberRecord
 
 if TYPE_CHECKING:
@@ -46,9 +48,42 @@ def check_members(config: Config) -> None:
                 raise
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A reference ready to be learned from.
+
+    Attributes
+    ----------
+    reference
+        Its labelled cells.
+    genes
+        The genes that members learn from.
+    cell_ids
+        Names of the labelled cells (n_cells,).
+    donor, donors
+        Index of each one's donor and their names; None and empty where no column names them.
+    measures
+        Depth and content of each cell.
+    """
+
+    reference: Reference
+    genes: GeneTable
+    cell_ids: NDArray[np.str_]
+    donor: NDArray[np.int32] | None
+    donors: tuple[str, ...]
+    measures: CellMeasures
+
+
 def prepare_reference(
-    cells: Cells, mapped: MappedColumn, ontology: CellOntology, *, labels: str, batch: str | None, config: Config
-) -> tuple[Reference, GeneTable]:
+    cells: Cells,
+    mapped: MappedColumn,
+    ontology: CellOntology,
+    *,
+    labels: str,
+    batch: str | None,
+    donor: str | None,
+    config: Config,
+) -> Prepared:
     """Read the labelled cells of a reference, sum duplicated genes and keep those that members learn from.
 
     Raises
@@ -56,13 +91,14 @@ def prepare_reference(
     CellsError
         If no cell has a label, or all have one type.
     BatchError
-        If a cell has no batch.
+        If a cell has no batch, or no donor.
     """
     kept = mapped.i_term >= 0
     if not kept.any():
         message = f"{cells.where}: no cell has a usable label in column {labels!r}."
         raise CellsError(message)
     batch_code, batches = cells.batches(batch, kept=kept)
+    donor_code, donors = (None, ()) if donor is None else cells.batches(donor, kept=kept, option="--donor")
     used, label = np.unique(mapped.i_term[kept], return_inverse=True)
     ids = np.array([ontology.ids[i] for i in used.tolist()])
     check_enough_types(tuple(ids), column=labels, where=cells.where)
@@ -70,10 +106,12 @@ def prepare_reference(
     label_code: NDArray[np.int32] = np.argsort(by_id)[label].astype(np.int32)
     names, other = gene_names(cells.var)
     first, merge = sum_duplicates(names)
-    parts = []
+    parts, measured = [], []
     for start in range(0, cells.n_cells, config.block_size):
         stop = min(start + config.block_size, cells.n_cells)
-        parts.append(csr_matrix(cells.rows(start, stop)[kept[start:stop]] @ merge, dtype=np.float32))
+        rows = cells.rows(start, stop)[kept[start:stop]]
+        parts.append(csr_matrix(rows @ merge, dtype=np.float32))
+        measured.append(cell_measures(rows, names, other, shared=rows))
     counts = csr_matrix(vstack(parts, format="csr"))
     chosen = select_genes(
         log1p_cp10k(counts, share=1.0),
@@ -87,7 +125,13 @@ def prepare_reference(
     position = first[chosen]
     genes = GeneTable(tuple(names[position].tolist()), tuple(other[position].tolist()), gene_shares(counts))
     block = Block(counts, genes.names, np.ones(len(position), bool), batch_code, batches)
-    return Reference(block, label_code, tuple(ids[by_id].tolist())), genes
+    # Which genes are the jury's is known only now.
+    own = cell_measures(counts, genes.names, shared=counts)
+    measures = replace(
+        CellMeasures.join(measured), log_shared_counts=own.log_shared_counts, n_shared_genes=own.n_shared_genes
+    )
+    reference = Reference(block, label_code, tuple(ids[by_id].tolist()))
+    return Prepared(reference, genes, cells.cell_ids[kept], donor_code, donors, measures)
 
 
 def fingerprint(reference: Reference) -> str:
@@ -136,19 +180,24 @@ def fit_members(reference: Reference, folder: Path, config: Config, progress: Pr
     return records
 
 
-def term_rows(reference: Reference, mapped: MappedColumn, ontology: CellOntology) -> list[dict[str, Any]]:
-    """Return one row a reference term: cells, batches, and how its label was mapped."""
+def term_rows(prepared: Prepared, mapped: MappedColumn, ontology: CellOntology) -> list[dict[str, Any]]:
+    """Return one row a reference term: cells, batches, donors (None = not known), and how its label was mapped."""
+    reference = prepared.reference
     n_cells = np.bincount(reference.label, minlength=len(reference.terms))
     pairs = np.unique(np.stack([reference.label, reference.cells.batch]), axis=1)
     n_batches = np.bincount(pairs[0], minlength=len(reference.terms))
+    n_donors: list[int | None] = [None] * len(reference.terms)
+    if prepared.donor is not None:
+        of_donor = np.unique(np.stack([reference.label, prepared.donor]), axis=1)
+        n_donors = list(np.bincount(of_donor[0], minlength=len(reference.terms)).tolist())
     # A term carries the flag if any label behind it does.
     flagged = {kind: set(mapped.i_term[getattr(mapped, kind)].tolist()) for kind in ("broad", "obsolete")}
     return [
         {
-            "term": term, "label": ontology.labels[ontology.index(term)], "n_cells": int(n), "n_batches": int(b),
+            "term": term, "label": ontology.labels[ontology.index(term)], "n_cells": int(n), "n_batches": int(b), "n_donors": d,
             **{kind: ontology.index(term) in terms for kind, terms in flagged.items()},
         }
-        for term, n, b in zip(reference.terms, n_cells.tolist(), n_batches.tolist(), strict=True)
+        for term, n, b, d in zip(reference.terms, n_cells.tolist(), n_batches.tolist(), n_donors, strict=True)
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from celljury.cells import open_cells
 from celljury.config import Config
 from celljury.errors import ConfigError, JuryVersionError, UnreadableFileError
+from celljury.evidence import References, fit_evidence, held_out_for
 from celljury.fitting import check_members, fingerprint, fit_members, marker_genes, prepare_reference, term_rows
 from celljury.genes import GeneTable
 from celljury.labels import map_column
@@ -23,6 +24,7 @@ from celljury.members.arrays import load_arrays, save_arrays
 from celljury.ontology.cache import read_index, write_index
 from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
+from celljury.ontology.relations import load_relations
 from celljury.progress import silent
 from celljury.provenance import (
     as_dict,
@@ -41,20 +43,23 @@ from celljury.query import Query
 from celljury.reasons import Background
 from celljury.run import Run
 from celljury.space import Space
+from celljury.tell import describe_evidence, describe_verdict, write_card
+from celljury.verdict import reach_verdict
 from celljury.votes import MemberRecord
-from celljury.voting import collect_votes, write_calls
+from celljury.voting import collect_votes, find_doublets, write_calls
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from celljury.ontology.graph import CellOntology
     from celljury.progress import Progress
+    from celljury.verdict import Verdict
 
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the jury folder; another one is refused
-_FILES = ("genes.npz", "space.npz", "ontology.npz", "members")
+FORMAT = 2  # of the jury folder; another one is refused
+_FILES = ("genes.npz", "space.npz", "ontology.npz", "members", "quality.json", "markers.json", "tree.npz")
 _PARTS = ("config", "ontology", "reference", "genes", "terms", "members", "markers", "made")
 
 
@@ -97,7 +102,8 @@ class Jury:
         labels
             Column of ``obs`` with Cell Ontology ids or labels.
         batch, donor
-            Columns of ``obs``; donors are recorded on the card.
+            Columns of ``obs``. Whole donors are held out to calibrate; batches stand in for them where there is no
+            such column, random cells where there is one batch.
         out
             Folder of the jury; a temporary one if None (`save` keeps it).
         label_map
@@ -127,30 +133,42 @@ class Jury:
         cells = open_cells(reference, counts=config.counts)
         mapping = read_sssom(Path(label_map), ontology) if label_map else None
         column = cells.column(labels, option="--labels")
-        n_donors = int(cells.column(donor, option="--donor").nunique()) if donor else None
         mapped = map_column(column, ontology, where=cells.where, label_map=mapping, on_unmapped=on_unmapped)
-        prepared, genes = prepare_reference(cells, mapped, ontology, labels=labels, batch=batch, config=config)
+        prepared = prepare_reference(
+            cells, mapped, ontology, labels=labels, batch=batch, donor=donor, config=config
+        )  # fmt: skip
+        reference, genes = prepared.reference, prepared.genes
         # Only now: a reference at fault leaves an earlier jury where it is.
         folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-jury-"))
         if out:
             make_folder(folder, owned="jury.json", overwrite=overwrite, inputs=inputs)
         key = {"format": FORMAT, "config": config.model_dump(mode="json"), "labels": labels, "batch": batch,
-               "reference": fingerprint(prepared), "versions": versions()}  # fmt: skip
+               "donor": donor, "reference": fingerprint(reference), "versions": versions()}  # fmt: skip
         unfinished = folder / "unfinished.json"
         if not (resume and holds_json(unfinished, key)):
-            shutil.rmtree(folder / "members", ignore_errors=True)
+            for part in ("members", "calibration"):
+                shutil.rmtree(folder / part, ignore_errors=True)
         write_json(unfinished, key)
         with log_to(folder / "log.jsonl"):
             progress("read the reference", 1, 1)
             log.info(
                 "%s: raw counts in %s; %d labelled cells of %d types, %d unlabelled left out; %d genes kept",
-                cells.where, cells.counts_in, prepared.cells.n_cells, len(prepared.terms), mapped.n_unlabelled,
+                cells.where, cells.counts_in, reference.cells.n_cells, len(reference.terms), mapped.n_unlabelled,
                 len(genes.names),
             )  # fmt: skip
-            records = fit_members(prepared, folder, config, progress)
+            records = fit_members(reference, folder, config, progress)
             write_index(ontology, folder / "ontology.npz")
-            Space.fit(prepared, share=genes.share, seed=config.seed).save(folder / "space.npz")
+            space = Space.fit(reference, share=genes.share, seed=config.seed)
+            space.save(folder / "space.npz")
             save_arrays(folder / "genes.npz", share=genes.share)
+            References.fit(prepared, space, ontology, config).save(folder, ontology)
+            held = None
+            if config.calibration.enabled:
+                held = fit_evidence(
+                    prepared, {record.name: record for record in records}, folder / "calibration", space=space,
+                    ontology=ontology, config=config, progress=progress,
+                )  # fmt: skip
+            told = describe_evidence(prepared, held, ontology, config)
         about = {
             "format": FORMAT,
             "made": now(),
@@ -162,25 +180,23 @@ class Jury:
                 "sha256": sha256(cells.path) if cells.path else None,
                 "counts_in": cells.counts_in,
                 "labels": labels, "batch": batch, "donor": donor,
-                "n_cells": prepared.cells.n_cells, "n_unlabelled": int(mapped.n_unlabelled),
-                "batches": prepared.cells.batches,
-                "n_donors": n_donors,
+                "n_cells": reference.cells.n_cells, "n_unlabelled": int(mapped.n_unlabelled),
+                "batches": reference.cells.batches,
+                "n_donors": len(prepared.donors) if donor else None,
             },
             "genes": {"names": genes.names, "other": genes.other},
             "terms": term_rows(prepared, mapped, ontology),
             "labels": [as_dict(row) | {"term": ontology.ids[row.i_term] if row.i_term >= 0 else None} for row in mapped.rows],
             "members": [record.as_dict() for record in records],
-            "markers": marker_genes(prepared),
-            "calibration": None,
+            "markers": marker_genes(reference),
+            "calibration": told["calibration"],
             "cpu_seconds": round(cpu_seconds() - started, 2),
             "peak_memory_mb": peak_memory_mb(),
         }  # fmt: skip
         card = {
             name: about[name] for name in ("made", "versions", "ontology", "reference", "terms", "labels", "members")
         }
-        write_json(
-            folder / "card.json", card | {"tier": "none", "promise": "No calibration: no error rate is promised."}
-        )
+        write_card(folder, card | told)
         write_json(folder / "jury.json", about)
         unfinished.unlink()
         return cls(folder)
@@ -270,13 +286,44 @@ class Jury:
         n_cells = np.array([row["n_cells"] for row in rows], np.int64)
         return np.asarray(n_cells @ above.astype(np.int64), np.int64)
 
+    def n_reference_donors(self) -> NDArray[np.int64] | None:
+        """Return a lower bound of the donors at or below each term, int64 (n_terms,); None where they are not known.
+
+        The most that any one reference term below it has.
+        """
+        rows = self.about["terms"]
+        if any(row["n_donors"] is None for row in rows):
+            return None
+        above = self.ontology.ancestor_rows(self.ontology.indices([row["term"] for row in rows]))
+        n_donors = np.array([row["n_donors"] for row in rows], np.int64)
+        return np.asarray((above * n_donors[:, None]).max(axis=0), np.int64)
+
+    @cached_property
+    def references(self) -> References:
+        """What it knows of its reference beyond its members."""
+        return References.load(self.folder, self.ontology)
+
+    @property
+    def evidence(self) -> Path | None:
+        """Folder of what held-out donors showed; None where there is no calibration."""
+        home = self.folder / "calibration"
+        return home if (home / "heldout.json").is_file() else None
+
     def background(self, record: dict[str, Any], config: Config) -> Background:
         """Return what reasons need to know of a run; ``record`` is what ``run.json`` says of its genes and members."""
         return Background(
             members=tuple(member["name"] for member in record["members"]),
             absent={member["name"]: member["absent"] for member in record["members"] if member["absent"]},
             n_reference=self.n_reference(),
+            n_reference_donors=self.n_reference_donors(),
             rare_cells=config.review.rare_cells,
+            rare_donors=config.review.rare_donors,
+            calibrated_run=record["tier"] != "none",
+            tier=record["tier"],
+            alpha=record["alpha"],
+            eps=config.calibration.eps if self.evidence and config.calibration.unseen else None,
+            relations=load_relations(self.ontology),
+            marker_table=self.references.markers.statements,
             n_shared=record["genes"]["n_shared"],
             n_genes=record["genes"]["n_reference"],
             low_share=config.genes.low_share,
@@ -291,6 +338,10 @@ class Jury:
                 ("settings", config.settings, self.config.settings),
                 ("ontology", config.ontology, self.config.ontology),
                 ("genes.n_variable", config.genes.n_variable, self.config.genes.n_variable),
+                *(
+                    (f"calibration.{name}", getattr(config.calibration, name), getattr(self.config.calibration, name))
+                    for name in ("enabled", "folds", "heavy_folds", "max_cells")
+                ),
             )
             if given != own
         ]
@@ -301,6 +352,35 @@ class Jury:
             )
             raise ConfigError(message)
         return config
+
+    def _verdict(
+        self, view: Query, folder: Path, records: dict[str, MemberRecord], config: Config, progress: Progress
+    ) -> tuple[Verdict | None, dict[str, Any]]:
+        """Return what a run's cells are judged by, None without a calibration, and what ``run.json`` says of it."""
+        if self.evidence is None:
+            config.reduce.effective(calibrated=False)  # a rule that needs a calibration is refused here
+            return None, {
+                "rule": config.reduce.effective(calibrated=False), "tier": "none", "alpha": None, "calibration": None,
+                "promise": "Not calibrated: agreement is a share of votes, not a probability of being right, and no"
+                " error rate is promised. Whether a cell belongs to the reference at all was not tested in this run.",
+            }  # fmt: skip
+        progress("judge the run", 0, 1)
+        sample = view.sample(per_batch=config.sample_per_batch)
+        held, matching = held_out_for(
+            self.evidence, sample, self.members, folder / "adapted", share=view.alignment.report.share,
+            ontology=self.ontology, config=config, progress=progress,
+        )  # fmt: skip
+        predicted, score, why = find_doublets(view, folder, config, progress)
+        verdict = reach_verdict(
+            folder, held, self.references, ontology=self.ontology,
+            terms=self.ontology.indices([row["term"] for row in self.about["terms"]]),
+            absent=tuple(record.name for record in records.values() if record.absent), batches=view.batches,
+            sample=sample, doublet=(predicted, score), config=config,
+        )  # fmt: skip
+        progress("judge the run", 1, 1)
+        return verdict, describe_verdict(
+            verdict, held, matching, why, batches=view.batches, ontology=self.ontology, settings=config.reduce
+        )
 
     # Annotating -----------------------------------------------------------------------------------------------------
 
@@ -362,19 +442,22 @@ class Jury:
             log.info("%s: raw counts in %s, %d cells", cells.where, cells.counts_in, cells.n_cells)
             log.info("%s: %s", cells.where, view.alignment.report.sentence())
             records = collect_votes(
-                self.folder, self.members, view, folder, ontology=self.ontology, config=config, progress=progress
-            )
+                self.folder, self.members, view, folder, ontology=self.ontology,
+                references=self.references if self.evidence else None, config=config, progress=progress,
+            )  # fmt: skip
             report = view.alignment.report
+            verdict, told = self._verdict(view, folder, records, config, progress)
             record = {
                 "genes": as_dict(report) | {"sentence": report.sentence()},
                 "members": [member.as_dict() for member in records.values()],
+                **told,
             }
             flagged = {
                 kind: [row["term"] for row in self.about["terms"] if row[kind]] for kind in ("broad", "obsolete")
             }
             write_calls(
                 folder, self.background(record, config), ontology=self.ontology, flagged=flagged, config=config,
-                progress=progress,
+                progress=progress, verdict=verdict,
             )  # fmt: skip
         write_json(
             folder / "run.json",
@@ -390,9 +473,7 @@ class Jury:
                     "batch": batch, "batches": view.batches,
                 },
                 **record,
-                "tier": "none", "alpha": None,
-                "promise": "Not calibrated: agreement is a share of votes, not a probability of being right, and no error rate"
-                " is promised. Whether a cell belongs to the reference at all was not tested in this run.",
+                "reference_terms": [row["term"] for row in self.about["terms"]],
                 "cpu_seconds": round(cpu_seconds() - started, 2),
                 "peak_memory_mb": peak_memory_mb(),
             },

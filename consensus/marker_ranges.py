@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from celljury.ontology.graph import CellOntology
     from celljury.ontology.relations import Relations
@@ -220,7 +220,8 @@ def _one_count(expression: csr_matrix) -> NDArray[np.float64]:
     smallest = np.full(expression.shape[0], np.inf)
     filled = np.flatnonzero(np.diff(expression.indptr))
     if len(filled):
-        smallest[filled] = np.minimum.reduceat(expression.data, expression.indptr[filled])
+        above_zero = np.where(expression.data > 0, expression.data, np.inf)
+        smallest[filled] = np.minimum.reduceat(above_zero, expression.indptr[filled])
     return np.expm1(smallest)
 
 

@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix, diags
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from celljury.ontology.graph import CellOntology
     from celljury.votes import Votes
 
     Doubles = NDArray[np.float64]
@@ -255,6 +256,20 @@ def vote_columns(votes: Votes, columns: NDArray[np.int32]) -> NDArray[np.int32]:
     place = np.searchsorted(columns, np.maximum(votes.terms, 0)).clip(max=max(len(columns) - 1, 0))
     known = (votes.terms >= 0) & (columns[place] == votes.terms) if len(columns) else np.zeros(votes.terms.shape, bool)
     return np.where(known, place, -1).astype(np.int32)
+
+
+def mass_below(mass: csr_matrix, term: NDArray[np.int32], ontology: CellOntology) -> NDArray[np.float32]:
+    """Return the mass at or below each cell's term, float32 (n_cells,) 0-1; 0 where the term is -1."""
+    called = np.unique(term[term >= 0])
+    if not len(called) or not mass.nnz:
+        return np.zeros(len(term), np.float32)
+    place = np.searchsorted(called, np.maximum(term, called[0])).clip(max=len(called) - 1)
+    used, code = np.unique(mass.indices, return_inverse=True)
+    below = ontology.ancestor_rows(used.astype(np.int32))[:, called]
+    row = np.repeat(np.arange(len(term)), np.diff(mass.indptr))
+    kept = mass.data * below[code.ravel(), place[row]]
+    value = np.bincount(row, weights=kept, minlength=len(term))
+    return np.where(term >= 0, np.minimum(value, 1), 0).astype(np.float32)
 
 
 # Without a calibration ------------------------------------------------------------------------------------------------

@@ -65,8 +65,13 @@ class Query:
 
     def block(self, i_block: int) -> Block:
         """Read one block."""
+        return self.read(i_block)[1]
+
+    def read(self, i_block: int) -> tuple[csr_matrix, Block]:
+        """Read one block: raw counts over all genes of the query, and as the jury sees it."""
         rows = self.span(i_block)
-        return self._as_block(self.cells.rows(rows.start, rows.stop), self.batch[rows])
+        counts = self.cells.rows(rows.start, rows.stop)
+        return counts, self._as_block(counts, self.batch[rows])
 
     def _as_block(self, counts: csr_matrix, batch: NDArray[np.int32]) -> Block:
         return Block(self.alignment.apply(counts), self.genes.names, self.alignment.present, batch, self.batches)

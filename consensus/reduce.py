@@ -9,9 +9,9 @@ for its term only along the cell's own walk upwards (`celljury.walk`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -175,6 +175,62 @@ def reduce_mass(
     total = cast.sum(axis=1, keepdims=True)
     share = np.divide(cast, total, out=np.zeros_like(cast), where=total > 0)
     return _reduce(pooled, terms, ontology, threshold=threshold, too_general=too_general, share=share, climb=climb)
+
+
+def under_node(
+    reduced: Reduced, rows: Bools, node: Ints, terms: Ints, ontology: CellOntology, *, support: Floats
+) -> Reduced:
+    """Return the same with some rows called unseen under a node, their shares of votes counted against that node.
+
+    Parameters
+    ----------
+    rows
+        The unseen ones, bool (n,).
+    node
+        Where each still belongs, int32 (n,), -1 = nowhere.
+    terms
+        Top votes, int32 (n, n_members), -1 = abstained.
+    support
+        Mass at or below each node, float32 (n,).
+    """
+    at, votes = node[rows], terms[rows]
+    share = (votes >= 0) / np.maximum((votes >= 0).sum(axis=1, keepdims=True), 1)
+    below = ontology.is_ancestor(at[:, None], votes)
+    coarser = ontology.is_ancestor(votes, at[:, None]) & ~below
+    crossing = _share_a_descendant(at, votes, ontology) & ~below & ~coarser
+    named = at >= 0
+    agreement = (share * below).sum(axis=1)
+    coarse = (share * coarser).sum(axis=1)
+    conflict = share.sum(axis=1) - agreement - coarse - (share * crossing).sum(axis=1)
+
+    def put(field: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+        changed = field.copy()
+        changed[rows] = values
+        return changed
+
+    def unit(values: NDArray[np.float64]) -> NDArray[np.float32]:
+        return np.clip(np.round(np.where(named, values, 0), DIGITS), 0, 1).astype(np.float32)
+
+    return replace(
+        reduced,
+        term=put(reduced.term, at),
+        status=put(reduced.status, np.full(int(rows.sum()), Status.UNSEEN, np.int8)),
+        support=put(reduced.support, unit(support[rows])),
+        agreement=put(reduced.agreement, unit(agreement)),
+        coarser=put(reduced.coarser, unit(coarse)),
+        conflict=put(reduced.conflict, np.where(named, unit(conflict), reduced.conflict[rows])),
+    )
+
+
+def _share_a_descendant(node: Ints, votes: Ints, ontology: CellOntology) -> Bools:
+    """Whether each vote and its row's node have a common descendant, bool (n, n_members); False where either is -1."""
+    pairs = np.stack([np.broadcast_to(node[:, None], votes.shape), votes], axis=-1).reshape(-1, 2)
+    distinct, inverse = np.unique(pairs, axis=0, return_inverse=True)
+    found = [
+        a >= 0 and b >= 0 and bool(np.isin(ontology.descendants(a), ontology.descendants(b)).any())
+        for a, b in distinct.tolist()
+    ]
+    return np.asarray(found, bool)[inverse.ravel()].reshape(votes.shape) if len(found) else np.zeros(votes.shape, bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,3 +226,21 @@ def _robust(values: Doubles) -> tuple[float, float]:
     """Return median and scaled median absolute deviation; the latter is never 0."""
     middle = float(np.median(values))
     return middle, max(MAD_TO_SD * float(np.median(np.abs(values - middle))), 1e-6)
+
+
+def own_p_values(query: NDArray[np.float32], held: NDArray[np.float32], fold: NDArray[np.int32]) -> Doubles:
+    """Return p-values of one member's own score against held-out cells, float64 (n_query,), NaN = unknown.
+
+    Query and folds are each moved to the held-out cells' lower quartile first, as in `Belonging`.
+    """
+    found = np.full(len(query), np.nan)
+    known = np.isfinite(held)
+    if not known.any() or not np.isfinite(query).any():
+        return found
+    values = held[known].astype(np.float64)
+    base = np.array([np.quantile(values, QUANTILE)])
+    for f in np.unique(fold[known]):
+        rows = fold[known] == f
+        values[rows] -= shift_of(values[rows][:, np.newaxis], base)[0]
+    own = query.astype(np.float64)
+    return p_values(own - shift_of(own[:, np.newaxis], base)[0], np.sort(values))

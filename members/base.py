@@ -125,6 +125,7 @@ class Member(ABC):
     distribution: ClassVar[str] = "scikit-learn"  # whose version is recorded
     extra: ClassVar[str] = ""  # pip install 'celljury[extra]'
     strangeness: ClassVar[str] = ""  # what the out-of-reference score is; empty = none
+    classifier: ClassVar[bool] = False  # its probability is a claim about types, not a share of neighbours
     heavy: ClassVar[bool] = False  # training again takes minutes: cross-fitted in few folds, not predicted again
     Settings: ClassVar[type[MemberSettings]] = MemberSettings
 

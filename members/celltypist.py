@@ -76,6 +76,7 @@ class CellTypist(Member):
 
     name = "celltypist"
     modules = ("celltypist",)
+    classifier: ClassVar[bool] = True
     distribution = "celltypist"
     extra = "celltypist"
     Settings: ClassVar[type[MemberSettings]] = CellTypistSettings

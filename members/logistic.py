@@ -59,6 +59,7 @@ class Logistic(Member):
 
     name = "logistic"
     modules = ("sklearn",)
+    classifier: ClassVar[bool] = True
     strangeness = "root mean square of scaled expression that the reference's principal components leave"
     Settings: ClassVar[type[MemberSettings]] = LogisticSettings
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from celljury.members.base import MemberSettings
 from celljury.members.latent import LatentMember
 from celljury.members.scvi_training import (
     NetworkSettings,
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from celljury.members.base import MemberVotes
+    from celljury.members.base import MemberSettings, MemberVotes
     from celljury.members.scvi_cells import TrainingCells
     from celljury.members.scvi_model import Network
 
@@ -55,6 +54,7 @@ class Scanvi(LatentMember):
     """
 
     name: ClassVar[str] = "scanvi"
+    classifier: ClassVar[bool] = True
     strangeness: ClassVar[str] = "mean distance to the nearest reference cells in scANVI's latent space"
     Settings: ClassVar[type[MemberSettings]] = ScanviSettings
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from celljury.members.base import MemberSettings
 from celljury.members.latent import LatentMember
 from celljury.members.scvi_training import NetworkSettings, trained_scvi
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from celljury.members.base import MemberVotes
+    from celljury.members.base import MemberSettings, MemberVotes
     from celljury.members.scvi_cells import TrainingCells
     from celljury.members.scvi_model import Network
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from celljury.reasons import reason_codes, sentences
+from celljury.reasons import Reason, reason_codes
 from celljury.reduce import Reduced, Status
+from celljury.sentences import Between, sentences
+from celljury.signs import SIGN_COLUMNS, Signs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +37,9 @@ def build_queue(
     """Return the review items of a run, the most useful first; the columns of ``queue.tsv``.
 
     An item is a group of cells with the same votes, call, status and cluster. Every cell that needs review is in
-    exactly one. Its reasons are those of any of its cells; the numbers in its sentence are its first cell's, by name.
+    exactly one. Its reasons are those of any of its cells; the numbers in the sentence of a reason are those of its first
+    cell, by name, that has it. Candidates are the votes of the two largest camps and, where both may be right, the most
+    general terms that are kinds of both.
     Rank: cells x disagreement x (1 + levels lost), where disagreement is the share of votes outside the largest camp
     (at least 0.01; 1 where nobody voted) and levels lost those between the top vote and the call.
 
@@ -50,7 +54,9 @@ def build_queue(
 
     votes = [f"_vote_{name}" for name in background.members]
     fields = [f"_{name}" for name in Reduced.__slots__]
-    wanted = ["cell_id", "needs_review", *fields, "_reasons", *votes, "_cluster", "_batch"]
+    # Runs of labels alone, and those of earlier versions, have no signs.
+    known = _known_signs(run)
+    wanted = ["cell_id", "needs_review", *fields, "_reasons", *votes, "_cluster", "_batch", *known]
     parts = [part.filter(part["needs_review"]) for part in run.parts("calls", columns=wanted)]
     cells = pa.concat_tables(parts).to_pandas()
     if cells.empty:
@@ -61,14 +67,20 @@ def build_queue(
     first = order[np.flatnonzero(np.diff(item[order], prepend=-1))]
     head = cells.iloc[first].reset_index(drop=True)
     n_cells = np.bincount(item)
-    masks = np.bitwise_or.reduceat(cells["_reasons"].to_numpy()[order], np.cumsum(n_cells) - n_cells)
+    found = cells["_reasons"].to_numpy()
+    masks = np.bitwise_or.reduceat(found[order], np.cumsum(n_cells) - n_cells)
     reduced = Reduced(*(head[name].to_numpy() for name in fields))
     lost = levels_lost(reduced, ontology)
     outside = np.where(reduced.n_votes > 0, 1 - reduced.size_a, 1.0)
     # Float noise must not order items: equal items are ordered by their ids below.
     rank = np.round(n_cells * np.maximum(outside, 0.01) * (1 + lost), 6)
     patterns = head[votes].to_numpy(np.int32)
-    said = _Said(reduced, patterns, masks, background, ontology)
+    said = _Said(
+        reduced, patterns, masks, background, ontology,
+        cells=Reduced(*(cells[name].to_numpy() for name in fields)),
+        signs=Signs.from_columns({name: cells[name].to_numpy() for name in known}, n_cells=len(cells)),
+        rows=_first_with(found, item, order),
+    )  # fmt: skip
     terms = [ontology.ids[t] if t >= 0 else "" for t in reduced.term.tolist()]
     statuses = [Status(s).name.lower() for s in reduced.status.tolist()]
     votes_said = said.votes()
@@ -102,6 +114,15 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
+def _known_signs(run: Run) -> list[str]:
+    """Return those of the sign columns that the run's parts have."""
+    import pyarrow.parquet as pq
+
+    part = next((run.folder / "calls").glob("part-*.parquet"), None)
+    have = pq.read_schema(part).names if part else []
+    return [name for name in SIGN_COLUMNS if name in have]
+
+
 def levels_lost(reduced: Reduced, ontology: CellOntology) -> NDArray[np.int32]:
     """Return the levels between the top vote and the call, int32 (n,): 0 where the call is as deep, all where there is none."""
     deep = np.where(reduced.top_term >= 0, ontology.depth[reduced.top_term], 0)
@@ -131,31 +152,46 @@ def _samples(item: NDArray[np.int64], batch: NDArray[np.int32], batches: Sequenc
     return [";".join(text) for text in texts]
 
 
+def _first_with(
+    found: NDArray[np.int32], item: NDArray[np.int64], order: NDArray[np.int64]
+) -> dict[Reason, NDArray[np.int64]]:
+    """Return for each reason the first cell, in ``order``, of each item that has it, int64 (n_items,), -1 = none."""
+    rows = {}
+    for reason in Reason:
+        having = order[(found[order] & reason) > 0]
+        items, at = np.unique(item[having], return_index=True)
+        rows[reason] = np.full(int(item.max()) + 1, -1, np.int64)
+        rows[reason][items] = having[at]
+    return rows
+
+
 class _Said:
-    """Texts of items; those of items with the same votes, walk and reasons are made once."""
+    """Texts of items.
+
+    ``reduced``, ``patterns`` and ``masks`` are the items'; ``cells`` and ``signs`` are of all cells, and ``rows`` tells
+    which of these each item has a reason by.
+    """
 
     def __init__(
         self, reduced: Reduced, patterns: NDArray[np.int32], masks: NDArray[np.int32], background: Background,
-        ontology: CellOntology,
+        ontology: CellOntology, *, cells: Reduced, signs: Signs, rows: dict[Reason, NDArray[np.int64]],
     ) -> None:  # fmt: skip
         self.reduced, self.patterns, self.masks = reduced, patterns, masks
         self.background, self.ontology = background, ontology
+        self.cells, self.signs, self.rows = cells, signs, rows
+        self.between = Between.of(reduced, ontology, background)
 
     def all(self) -> list[str]:
-        made: dict[bytes, str] = {}
-        meets = self.ontology.lca_rows(np.stack([self.reduced.camp_a, self.reduced.camp_b], axis=1)).tolist()
-        texts = []
-        # With pooled mass the same top votes can end in different calls.
-        walk = np.stack([self.reduced.top_term, self.reduced.end, self.reduced.term, self.masks], axis=1)
-        for i, (row, steps, mask) in enumerate(zip(self.patterns, walk, self.masks.tolist(), strict=True)):
-            key = row.tobytes() + steps.tobytes()
-            if key not in made:
-                said = sentences(
-                    mask, self.reduced, i, meet=meets[i], votes=row, background=self.background, ontology=self.ontology
+        return [
+            " ".join(
+                sentences(
+                    mask, self.cells, i, between=self.between, votes=self.patterns[i], background=self.background,
+                    ontology=self.ontology, signs=self.signs,
+                    rows={reason: int(self.rows[reason][i]) for reason in Reason if reason & mask},
                 )
-                made[key] = " ".join(said)
-            texts.append(made[key])
-        return texts
+            )
+            for i, mask in enumerate(self.masks.tolist())
+        ]  # fmt: skip
 
     def votes(self) -> list[str]:
         names, ids = self.background.members, self.ontology.ids
@@ -169,7 +205,8 @@ class _Said:
         return [[term for term in pair if term >= 0] for pair in pairs]
 
     def candidates(self) -> list[str]:
-        return [";".join(self.ontology.ids[term] for term in camps) for camps in self._camps()]
+        terms = zip(self._camps(), self.between.both, strict=True)
+        return [";".join(self.ontology.ids[term] for term in (*camps, *both)) for camps, both in terms]
 
     def markers(self, markers: Mapping[str, Sequence[str]]) -> list[str]:
         def text(term: int) -> str:
