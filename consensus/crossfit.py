@@ -18,7 +18,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from celljury.calibrate import cell_folds, donor_folds
-from celljury.engine import Bench, member_class, read_block, read_votes, save_block
+from celljury.engine import member_class, read_block, read_votes, save_block
 from celljury.errors import MemberUnavailableError, UnreadableFileError
 from celljury.heldout import HeldOut
 from celljury.members.arrays import load_arrays, save_arrays
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from celljury.config import Config
+    from celljury.engine import Bench
     from celljury.heldout import Unit
     from celljury.ontology.graph import CellOntology
     from celljury.progress import Progress
@@ -133,6 +134,7 @@ def cross_fit(
     plan: Plan,
     fitted: dict[str, MemberRecord],
     home: Path,
+    bench: Bench,
     config: Config,
     progress: Progress,
 ) -> None:
@@ -141,41 +143,40 @@ def cross_fit(
     What was finished before an interrupt is not trained again. A member that fails in a fold abstains on its cells.
     """
     light, heavy = members_of(fitted)
-    scratch = home / "scratch"
+    scratch = bench.folder
     home.mkdir(parents=True, exist_ok=True)
     plan.save(home / "plan.npz")
     save_block(home / "cells", rows_of(reference.cells, plan.rows), label=reference.label[plan.rows],
                terms=reference.terms)  # fmt: skip
     tasks = fold_tasks(plan, light, heavy)
     progress("hold donors out", 0, len(tasks))
-    with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
-        for i, (orders, fold) in enumerate(tasks):
-            todo = {}
-            for name in orders:
-                here = fold["heavy" if name in heavy else "light"]
-                to = home / "folds" / str(here) / name
-                if (to / "fitted.json").is_file():
+    for i, (orders, fold) in enumerate(tasks):
+        todo = {}
+        for name in orders:
+            here = fold["heavy" if name in heavy else "light"]
+            to = home / "folds" / str(here) / name
+            if (to / "fitted.json").is_file():
+                continue
+            codes = plan.heavy_fold if name in heavy else plan.fold
+            place = scratch / f"reference-{'heavy' if name in heavy else 'light'}-{here}"
+            if not place.exists():
+                part = training_part(reference, codes != here)
+                if part is None:
                     continue
-                codes = plan.heavy_fold if name in heavy else plan.fold
-                place = scratch / f"reference-{'heavy' if name in heavy else 'light'}-{here}"
-                if not place.exists():
-                    part = training_part(reference, codes != here)
-                    if part is None:
-                        continue
-                    save_block(place, part.cells, label=part.label, terms=part.terms)
-                todo[name] = {
-                    "do": "fit", "reference": str(place), "to": str(to), "seed": config.seed, "threads": config.threads,
-                    "settings": config.settings.get(name, {}),
-                }  # fmt: skip
-            for name, answer in bench.run(todo):
-                if answer["ok"]:
-                    seconds = {"seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"]}
-                    write_json(home / "folds" / str(_fold_of(name, fold, heavy)) / name / "fitted.json", seconds)
-                else:
-                    log.warning("member %s failed without fold %s: %s", name, fold, answer["error"])
-            for place in scratch.glob("reference-*"):
-                shutil.rmtree(place)
-            progress("hold donors out", i + 1, len(tasks))
+                save_block(place, part.cells, label=part.label, terms=part.terms)
+            todo[name] = {
+                "do": "fit", "reference": str(place), "to": str(to), "seed": config.seed, "threads": config.threads,
+                "settings": config.settings.get(name, {}),
+            }  # fmt: skip
+        for name, answer in bench.run(todo):
+            if answer["ok"]:
+                seconds = {"seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"]}
+                write_json(home / "folds" / str(_fold_of(name, fold, heavy)) / name / "fitted.json", seconds)
+            else:
+                log.warning("member %s failed without fold %s: %s", name, fold, answer["error"])
+        for place in scratch.glob("reference-*"):
+            shutil.rmtree(place)
+        progress("hold donors out", i + 1, len(tasks))
 
 
 def fold_tasks(
@@ -205,7 +206,7 @@ def vote_held_out(
     cells: Block,
     plan: Plan,
     fitted: dict[str, MemberRecord],
-    scratch: Path,
+    bench: Bench,
     config: Config,
     progress: Progress,
     *,
@@ -220,9 +221,10 @@ def vote_held_out(
         Where `cross_fit` put them.
     cells
         The held-out cells in the order of ``plan.rows``, or the same cells with fewer genes and counts.
-    scratch
-        A folder for exchange; it is removed.
+    bench
+        Workers that are free.
     """
+    scratch = bench.folder
     light, heavy = members_of(fitted)
     n = cells.n_cells
     found: dict[str, tuple[MemberVotes, NDArray[np.int32]]] = {}
@@ -234,46 +236,45 @@ def vote_held_out(
         found[name] = (nothing, index)
     tasks = fold_tasks(plan, light, heavy)
     signals: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in found}
-    with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
-        for i, (names, fold) in enumerate(tasks):
-            progress("vote on held-out cells", i, len(tasks))
-            orders: dict[str, dict[str, Any]] = {}
-            rows: dict[str, NDArray[np.int64]] = {}
-            for name in names:
-                here = _fold_of(name, fold, heavy)
-                codes = (plan.heavy_fold if name in heavy else plan.fold)[plan.rows]
-                rows[name] = np.flatnonzero(codes == here)
-                model = home / "folds" / str(here) / name
-                if (model / "fitted.json").is_file() and len(rows[name]):
-                    orders[name] = {"do": "load", "folder": str(model)}
-            loaded = {name: answer for name, answer in bench.run(orders) if answer["ok"]}
-            for kind in ("light", "heavy"):
-                here_names = [name for name in loaded if (name in heavy) == (kind == "heavy")]
-                if not here_names:
-                    continue
-                block = rows_of(cells, rows[here_names[0]])
-                sample = block_sample(block, cell_ids[rows[here_names[0]]], per_batch=config.sample_per_batch)
-                save_block(scratch / f"{kind}-block", block)
-                save_block(scratch / f"{kind}-sample", sample)
-            adapt = {n_: {"do": "adapt", "sample": str(scratch / f"{_kind(n_, heavy)}-sample"),
-                          "to": str(scratch / "adapted" / n_)} for n_ in loaded}  # fmt: skip
-            ready = [name for name, answer in bench.run(adapt) if answer["ok"]]
-            predict = {n_: {"do": "predict", "block": str(scratch / f"{_kind(n_, heavy)}-block"),
-                            "to": str(scratch / f"{n_}.npz")} for n_ in ready}  # fmt: skip
-            for name, answer in bench.run(predict):
-                if not answer["ok"]:
-                    log.warning("member %s did not vote on held-out cells: %s", name, answer["error"])
-                    continue
-                said = read_votes(scratch / f"{name}.npz")
-                into = found[name][0]
-                places = [column[term] for term in loaded[name]["terms"]]
-                into.mass[np.ix_(rows[name], places)] = said.mass
-                into.strange[rows[name]] = said.strange
-                for signal, values in said.signals.items():
-                    signals[name].setdefault(signal, np.full(n, np.nan, np.float32))[rows[name]] = values
-            for place in scratch.glob("*-block"):
-                shutil.rmtree(place)
-        progress("vote on held-out cells", len(tasks), len(tasks))
+    for i, (names, fold) in enumerate(tasks):
+        progress("vote on held-out cells", i, len(tasks))
+        orders: dict[str, dict[str, Any]] = {}
+        rows: dict[str, NDArray[np.int64]] = {}
+        for name in names:
+            here = _fold_of(name, fold, heavy)
+            codes = (plan.heavy_fold if name in heavy else plan.fold)[plan.rows]
+            rows[name] = np.flatnonzero(codes == here)
+            model = home / "folds" / str(here) / name
+            if (model / "fitted.json").is_file() and len(rows[name]):
+                orders[name] = {"do": "load", "folder": str(model)}
+        loaded = {name: answer for name, answer in bench.run(orders) if answer["ok"]}
+        for kind in ("light", "heavy"):
+            here_names = [name for name in loaded if (name in heavy) == (kind == "heavy")]
+            if not here_names:
+                continue
+            block = rows_of(cells, rows[here_names[0]])
+            sample = block_sample(block, cell_ids[rows[here_names[0]]], per_batch=config.sample_per_batch)
+            save_block(scratch / f"{kind}-block", block)
+            save_block(scratch / f"{kind}-sample", sample)
+        adapt = {n_: {"do": "adapt", "sample": str(scratch / f"{_kind(n_, heavy)}-sample"),
+                      "to": str(scratch / "adapted" / n_)} for n_ in loaded}  # fmt: skip
+        ready = [name for name, answer in bench.run(adapt) if answer["ok"]]
+        predict = {n_: {"do": "predict", "block": str(scratch / f"{_kind(n_, heavy)}-block"),
+                        "to": str(scratch / f"{n_}.npz")} for n_ in ready}  # fmt: skip
+        for name, answer in bench.run(predict):
+            if not answer["ok"]:
+                log.warning("member %s did not vote on held-out cells: %s", name, answer["error"])
+                continue
+            said = read_votes(scratch / f"{name}.npz")
+            into = found[name][0]
+            places = [column[term] for term in loaded[name]["terms"]]
+            into.mass[np.ix_(rows[name], places)] = said.mass
+            into.strange[rows[name]] = said.strange
+            for signal, values in said.signals.items():
+                signals[name].setdefault(signal, np.full(n, np.nan, np.float32))[rows[name]] = values
+        for place in scratch.glob("*-block"):
+            shutil.rmtree(place)
+    progress("vote on held-out cells", len(tasks), len(tasks))
     found = {
         name: (MemberVotes(said.mass, said.strange, signals[name]), where) for name, (said, where) in found.items()
     }

@@ -19,6 +19,7 @@ from celljury.crossfit import (
     read_cells,
     vote_held_out,
 )
+from celljury.engine import Bench
 from celljury.errors import UnreadableFileError
 from celljury.heldout import HeldOut
 from celljury.marker_ranges import MarkerRanges, marker_ranges
@@ -113,6 +114,7 @@ def fit_evidence(
     prepared: Prepared,
     records: dict[str, MemberRecord],
     home: Path,
+    bench: Bench,
     *,
     space: Space,
     ontology: CellOntology,
@@ -124,9 +126,9 @@ def fit_evidence(
     plan = plan_folds(
         reference, prepared.cell_ids, donor=prepared.donor, donors=prepared.donors, config=config
     )  # fmt: skip
-    cross_fit(reference, plan, records, home, config, progress)
+    cross_fit(reference, plan, records, home, bench, config, progress)
     votes = vote_held_out(
-        home, read_cells(home), plan, records, home / "scratch", config, progress,
+        home, read_cells(home), plan, records, bench, config, progress,
         cell_ids=prepared.cell_ids[plan.rows], ontology=ontology,
     )  # fmt: skip
     held = gather(votes, reference, plan, records, space=space, ontology=ontology)
@@ -183,10 +185,11 @@ def held_out_for(
     kept = scratch / "matched"
     if not (kept / "heldout.json").is_file():
         shutil.rmtree(kept, ignore_errors=True)
-        votes = vote_held_out(
-            home, seen, plan, records, scratch / "matching", config, progress, cell_ids=held.votes.cell_ids,
-            ontology=ontology,
-        )  # fmt: skip
+        place = scratch / "matching"
+        with Bench(config.engine, place, threads=config.threads, time_limit=config.time_limit) as bench:
+            votes = vote_held_out(
+                home, seen, plan, records, bench, config, progress, cell_ids=held.votes.cell_ids, ontology=ontology
+            )
         counts = np.asarray(seen.counts.sum(axis=1)).ravel()
         held.with_votes(votes, np.log10(1 + counts).astype(np.float32)).save(kept, ontology)
     said = f"Held-out cells were predicted again on the query's genes and thinned to its depth: {how}."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from celljury.engine import Bench, member_class, record_answer, save_block
+from celljury.engine import member_class, record_answer, save_block
 from celljury.errors import CellsError, MemberError, MemberUnavailableError
 from celljury.genes import GeneTable, gene_names, lead_over_others, select_genes, sum_duplicates
 from celljury.labels import check_enough_types
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from celljury.cells import Cells
     from celljury.config import Config
+    from celljury.engine import Bench
     from celljury.labels import MappedColumn
     from celljury.ontology.graph import CellOntology
     from celljury.progress import Progress
@@ -143,7 +145,9 @@ def fingerprint(reference: Reference) -> str:
     return digest.hexdigest()
 
 
-def fit_members(reference: Reference, folder: Path, config: Config, progress: Progress) -> list[MemberRecord]:
+def fit_members(
+    reference: Reference, folder: Path, bench: Bench, config: Config, progress: Progress
+) -> list[MemberRecord]:
     """Fit every member that is not yet in ``folder/members`` and return what became of each.
 
     Raises
@@ -153,7 +157,7 @@ def fit_members(reference: Reference, folder: Path, config: Config, progress: Pr
     """
     done: dict[str, MemberRecord] = {}
     orders = {}
-    scratch = folder / "scratch"
+    scratch = bench.folder
     for name in config.member_names:
         finished = folder / "members" / name / "fitted.json"
         if finished.is_file():
@@ -165,13 +169,13 @@ def fit_members(reference: Reference, folder: Path, config: Config, progress: Pr
         }  # fmt: skip
     total = len(config.member_names)
     progress("fit members", len(done), total)
-    with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
-        save_block(scratch / "reference", reference.cells, label=reference.label, terms=reference.terms)
-        for name, answer in bench.run(orders):
-            done[name] = record_answer(name, answer, "fit", MemberRecord(name), required=config.all_required)
-            if answer["ok"]:
-                write_json(folder / "members" / name / "fitted.json", done[name].as_dict())
-            progress("fit members", len(done), total)
+    save_block(scratch / "reference", reference.cells, label=reference.label, terms=reference.terms)
+    for name, answer in bench.run(orders):
+        done[name] = record_answer(name, answer, "fit", MemberRecord(name), required=config.all_required)
+        if answer["ok"]:
+            write_json(folder / "members" / name / "fitted.json", done[name].as_dict())
+        progress("fit members", len(done), total)
+    shutil.rmtree(scratch / "reference")
     records = [done[name] for name in config.member_names]
     if all(record.absent for record in records):
         reasons = "\n".join(f"  {record.name}: {record.absent}" for record in records)

@@ -15,11 +15,13 @@ import numpy as np
 
 from celljury.cells import open_cells
 from celljury.config import Config
+from celljury.engine import Bench
 from celljury.errors import ConfigError, JuryVersionError, UnreadableFileError
 from celljury.evidence import References, fit_evidence, held_out_for
 from celljury.fitting import check_members, fingerprint, fit_members, marker_genes, prepare_reference, term_rows
 from celljury.genes import GeneTable
 from celljury.labels import map_column
+from celljury.leftout import leave_types_out
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.ontology.cache import read_index, write_index
 from celljury.ontology.load import load_ontology
@@ -156,19 +158,26 @@ class Jury:
                 cells.where, cells.counts_in, reference.cells.n_cells, len(reference.terms), mapped.n_unlabelled,
                 len(genes.names),
             )  # fmt: skip
-            records = fit_members(reference, folder, config, progress)
             write_index(ontology, folder / "ontology.npz")
             space = Space.fit(reference, share=genes.share, seed=config.seed)
             space.save(folder / "space.npz")
             save_arrays(folder / "genes.npz", share=genes.share)
             References.fit(prepared, space, ontology, config).save(folder, ontology)
-            held = None
-            if config.calibration.enabled:
-                held = fit_evidence(
-                    prepared, {record.name: record for record in records}, folder / "calibration", space=space,
-                    ontology=ontology, config=config, progress=progress,
-                )  # fmt: skip
-            told = describe_evidence(prepared, held, ontology, config)
+            held, left_out = None, ()
+            scratch = folder / "scratch"
+            with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
+                records = fit_members(reference, folder, bench, config, progress)
+                present = {record.name: record for record in records}
+                if config.calibration.enabled:
+                    held = fit_evidence(
+                        prepared, present, folder / "calibration", bench, space=space, ontology=ontology,
+                        config=config, progress=progress,
+                    )  # fmt: skip
+                    left_out = leave_types_out(
+                        prepared, held, present, folder / "calibration", bench, space=space, ontology=ontology,
+                        config=config, progress=progress,
+                    )  # fmt: skip
+            told = describe_evidence(prepared, held, left_out, ontology, config)
         about = {
             "format": FORMAT,
             "made": now(),

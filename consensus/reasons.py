@@ -61,32 +61,32 @@ class Reason(IntFlag):
 
 
 MEANING: Final = {
-    Reason.SIBLING_CONFLICT: "members split over branches of the ontology",
-    Reason.GRANULARITY: "members agree as far as they go, but one is coarser or on another axis",
-    Reason.BACKED_OFF: "the call is above, or beside, the term with most votes",
-    Reason.TOO_GENERAL: "the votes meet only at a term too general to be a label",
-    Reason.MEMBER_ABSENT: "a member of the jury did not take part in this run",
-    Reason.MEMBER_ABSTAINED: "a member did not vote on this cell",
-    Reason.LOW_GENES: "the query has few of the genes that the jury learned from",
-    Reason.BROAD_LABEL_MAP: "a label behind the votes was mapped to a broader term, so the cell may be of a narrower type",
-    Reason.OBSOLETE_LABEL: "a label behind the votes was written as an id that has since been replaced",
-    Reason.RARE_IN_REFERENCE: "few reference cells or donors stand behind the call",
-    Reason.LINEAGE_TRANSITION: "members split between a type and what it develops from",
-    Reason.MARKER_CONTRADICTION: "a gene in the called term's own definition is absent or present against it",
     Reason.UNSEEN: "the cell does not belong to the reference",
     Reason.BORDERLINE_UNSEEN: "the cell barely belongs to the reference",
     Reason.CONFIDENT_BUT_STRANGE: "classifiers are sure, yet the cell does not belong to the reference",
-    Reason.DISTANCE_ONLY: "Symphony's distance puts the cell outside the reference, scANVI's latent does not",
     Reason.SHARED_BIAS: "all members agree, yet the cell does not belong to the reference that they share",
-    Reason.LOW_QUALITY: "few counts, few genes or a high mitochondrial share",
-    Reason.POSSIBLE_DOUBLET: "the cell may be two cells",
-    Reason.UNCALIBRATED: "no error rate is promised for this call",
+    Reason.DISTANCE_ONLY: "Symphony's distance puts the cell outside the reference, scANVI's latent does not",
+    Reason.SIBLING_CONFLICT: "members split over branches of the ontology",
+    Reason.LINEAGE_TRANSITION: "members split between a type and what it develops from",
+    Reason.GRANULARITY: "members agree as far as they go, but one is coarser or on another axis",
+    Reason.MARKER_CONTRADICTION: "a gene in the called term's own definition is absent or present against it",
     Reason.OUT_OF_PLACE: "the called type is stated not to occur in the sample's organism or tissue",
+    Reason.BACKED_OFF: "the call is above, or beside, the term with most votes",
+    Reason.TOO_GENERAL: "the votes meet only at a term too general to be a label",
+    Reason.POSSIBLE_DOUBLET: "the cell may be two cells",
+    Reason.LOW_QUALITY: "few counts, few genes or a high mitochondrial share",
+    Reason.RARE_IN_REFERENCE: "few reference cells or donors stand behind the call",
+    Reason.MEMBER_ABSTAINED: "a member did not vote on this cell",
+    Reason.BROAD_LABEL_MAP: "a label behind the votes was mapped to a broader term, so the cell may be of a narrower type",
+    Reason.OBSOLETE_LABEL: "a label behind the votes was written as an id that has since been replaced",
+    Reason.LOW_GENES: "the query has few of the genes that the jury learned from",
+    Reason.MEMBER_ABSENT: "a member of the jury did not take part in this run",
+    Reason.UNCALIBRATED: "no error rate is promised for this call",
 }
+"""What each means, in the order that they are listed: what makes the label moot first, what is so of whole runs last."""
 
-RUN_WIDE: Final = Reason.MEMBER_ABSENT | Reason.LOW_GENES | Reason.UNCALIBRATED
-"""Reasons that mostly hold for all cells of a run alike; they are listed last, so that they do not hide the others."""
-_ORDER: Final = sorted(Reason, key=lambda reason: (bool(reason & RUN_WIDE), reason))
+RUN_WIDE: Final = Reason.LOW_GENES | Reason.MEMBER_ABSENT | Reason.UNCALIBRATED
+"""Reasons that mostly hold for all cells of a run alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +212,8 @@ def judged_term(reduced: Reduced) -> NDArray[np.int32]:
 
 @cache
 def reasons_in(mask: int) -> tuple[Reason, ...]:
-    """Return the reasons in a mask, in the order of the list, those in `RUN_WIDE` last."""
-    return tuple(reason for reason in _ORDER if reason & mask)
+    """Return the reasons in a mask, in the order of `MEANING`."""
+    return tuple(reason for reason in MEANING if reason & mask)
 
 
 @cache

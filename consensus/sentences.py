@@ -15,6 +15,7 @@ import numpy as np
 
 from celljury.members.strangeness import KINDS
 from celljury.ontology.relations import common_descendants
+from celljury.ontology.taxa import LINEAGES
 from celljury.reasons import BORDERLINE, MEANING, Reason, judged_term, reasons_in
 from celljury.reduce import Status
 from celljury.signs import LowQuality, Signs
@@ -42,6 +43,7 @@ KIND_IN_WORDS: Final[dict[str, str]] = dict(
         strict=True,
     )
 )
+SPECIES: Final = {f"NCBITaxon:{ids[-1]}": name for name, ids in LINEAGES.items()}
 # Common descendants named in a sentence; all stand in the column of candidates.
 N_NAMED: Final = 3
 
@@ -261,7 +263,8 @@ class _Cell:
     def _stated(self, statement: Statement) -> str:
         relation = statement.relation.replace("_", " ")
         where = "" if statement.subject == self.ontology.ids[self.of("term")] else f" (stated of {statement.subject})"
-        return f"{relation} {statement.object}{where}"
+        species = SPECIES.get(statement.object)
+        return f"{relation} {statement.object}{f' ({species})' if species else ''}{where}"
 
     # Belonging to the reference ----------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from celljury.provenance import write_json
 from celljury.verdict import MUCH_UNSEEN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from celljury.calibrate import Threshold
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from celljury.decide import Decision
     from celljury.fitting import Prepared
     from celljury.heldout import HeldOut
+    from celljury.leftout import LeftOut
     from celljury.ontology.graph import CellOntology
     from celljury.verdict import Verdict
 
@@ -33,7 +35,11 @@ NO_CALIBRATION = (
 
 
 def describe_evidence(
-    prepared: Prepared, held: HeldOut | None, ontology: CellOntology, config: Config
+    prepared: Prepared,
+    held: HeldOut | None,
+    left_out: Sequence[LeftOut],
+    ontology: CellOntology,
+    config: Config,
 ) -> dict[str, Any]:
     """Return ``tier``, ``promise``, ``calibration``, ``audit`` and ``warnings`` of a fitted jury."""
     reference = prepared.reference
@@ -58,7 +64,9 @@ def describe_evidence(
     eps = config.calibration.eps if decision.belonging is not None and config.calibration.unseen else None
     told["tier"], told["alpha"] = worst.tier, config.calibration.alpha
     told["promise"] = promise(worst, unit=held.unit, eps=eps)
-    told["calibration"] = decision_record(decision, held, ontology)
+    told["calibration"] = decision_record(decision, held, ontology) | {"left_out": [asdict(row) for row in left_out]}
+    if left_out and (said := left_out_sentence(left_out)):
+        told["promise"] += f" {said}"
     told["warnings"] += pool_warnings(decision)
     return told
 
@@ -78,6 +86,20 @@ def _audited(held: HeldOut, decision: Decision, ontology: CellOntology, prepared
     mass = np.zeros((n, len(decision.columns)))
     mass[rows[held.known]] = found.mass[held.known]
     return AuditedVotes(top, as_terms(mass, decision.columns, n_terms=len(ontology)), agreed)
+
+
+def left_out_sentence(rows: Sequence[LeftOut]) -> str:
+    """Say what became of the types that were left out of the reference on purpose; empty where there were none."""
+    n_cells = sum(row.n_cells for row in rows)
+    if not n_cells:
+        return ""
+    caught = sum(row.caught * row.n_cells for row in rows) / n_cells
+    worst = min(rows, key=lambda row: row.caught)
+    return (
+        f"Estimate, no guarantee: of {len(rows)} types left out of the reference one by one, {100 * caught:.0f} % of the"
+        f" cells were found unseen (least of {worst.label}: {100 * worst.caught:.0f} %), by the signals of"
+        f" {', '.join(worst.members)} alone."
+    )
 
 
 def pool_warnings(decision: Decision) -> list[str]:

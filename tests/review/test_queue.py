@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,17 @@ from scipy.sparse import csr_matrix
 from celljury.calls import make_calls
 from celljury.config import ReduceSettings
 from celljury.ontology.load import ontology_from_edges
-from celljury.reasons import Background
+from celljury.reasons import Background, Reason, find_reasons
+from celljury.reduce import Status
 from celljury.review.queue import build_queue
 from celljury.run import Run, append_columns, part_name, write_part
+from celljury.signs import Signs
 from celljury.votes import Votes
 
 if TYPE_CHECKING:
     from celljury.ontology.graph import CellOntology
 
+AXES = {"T:7": "memory T cell", "T:8": "memory CD4 T cell"}
 LABELS = {
     "T:1": "cell",
     "T:2": "T cell",
@@ -55,9 +59,14 @@ def write_run(
     ontology: CellOntology = ONTOLOGY,
     absent: dict[str, str] | None = None,
     broad: list[bool] | None = None,
+    signs: dict[str, list[Any]] | None = None,
+    background: Background | None = None,
     **settings: Any,
 ) -> tuple[Run, Background]:
-    """Write the parts of a run from votes given as ids, and return it with its background."""
+    """Write the parts of a run from votes given as ids, and return it with its background.
+
+    Signs, where given, stand in the parts as `Signs.columns` names them.
+    """
     n = len(rows)
     terms = np.array([[ontology.index(i) if i else -1 for i in row] for row in rows], np.int32).reshape(n, len(members))
     matrices = None
@@ -70,7 +79,7 @@ def write_run(
         matrices = tuple(csr_matrix(member) for member in dense)
     cells = np.array(names or [f"cell{i:03d}" for i in range(n)], dtype=str)
     votes = Votes(cells, members, terms, matrices, np.full(terms.shape, np.nan, np.float32))
-    background = Background(members, absent or {})
+    background = background or Background(members, absent or {})
     general = np.zeros(len(ontology), bool)
     general[ontology.index(CELL)] = True
     marks = np.array(broad or [False] * n)
@@ -83,7 +92,18 @@ def write_run(
             votes.rows(cut), ontology, settings=ReduceSettings(**settings), too_general=general, background=background,
             max_conflict=0.25, broad=marks[cut], obsolete=np.zeros_like(marks[cut]),
         )  # fmt: skip
+        if signs is not None:
+            known = Signs.from_columns({f"_sign_{k}": np.array(v[cut]) for k, v in signs.items()}, n_cells=len(calls))
+            reasons = find_reasons(
+                calls.reduced, background, broad=marks[cut], obsolete=np.zeros_like(marks[cut]), signs=known
+            )
+            status = np.where(reasons & Reason.UNSEEN > 0, Status.UNSEEN, calls.reduced.status).astype(np.int8)
+            unseen = status == Status.UNSEEN
+            reduced = replace(calls.reduced, status=status)
+            calls = replace(calls, reduced=reduced, reasons=reasons, needs_review=calls.needs_review | unseen)
         table = append_columns(calls.to_table(), calls.evidence())
+        if signs is not None:
+            table = append_columns(table, pa.table(known.columns()))
         write_part(append_columns(table, place.slice(start, block)), folder / "calls" / part_name(i))
     return Run(folder), background
 
@@ -128,7 +148,7 @@ def test_columns_of_one_item() -> None:
         "agreement": 1.0,
         "reasons": "sibling_conflict;backed_off",
         "sentence": "Members split over branches: 2 of 3 votes for CD8 T cell (T:4), 1 for CD4 T cell (T:3); the two meet at"
-        " T cell (T:2). Backed off from CD8 T cell (T:4) by 1 level to T cell (T:2), giving up 2.0 bits.",
+        " T cell (T:2). The votes decide no further: do not force a leaf. Backed off from CD8 T cell (T:4) by 1 level to T cell (T:2), giving up 2.0 bits.",
         "votes": "a=T:3;b=T:4;c=T:4",
         "candidates": "T:4;T:3",
         "markers": "T:4:CD8A,CD8B,G3,G4,G5",
@@ -179,6 +199,60 @@ def test_items_with_the_same_votes_and_another_call_have_their_own_sentence() ->
     assert set(queue["term"]) == {T, CD4}
     for item in queue.to_dict("records"):
         assert f"to {item['label']} ({item['term']})" in item["sentence"]
+
+
+def test_types_on_two_axes_are_followed_by_what_is_both() -> None:
+    both = ontology_from_edges(LABELS | AXES, PARENTS | {"T:7": ["T:2"], "T:8": ["T:3", "T:7"]})
+    (item,) = queue_of([(CD4, "T:7", "T:7")], ontology=both).to_dict("records")
+    assert item["candidates"] == "T:7;T:3;T:8"
+    assert "What is both: memory CD4 T cell (T:8)." in item["sentence"]
+
+
+TESTED = Background(("a", "b", "c"), {}, eps=0.05)
+
+
+def test_numbers_are_those_of_the_first_cell_that_has_the_reason() -> None:
+    """Votes and call are alike in all three cells: one is close to the limit, two have a high mitochondrial share."""
+    signs = {"p_seen": [0.9, 0.11, 0.8], "low_quality": [0, 4, 4], "mito": [0.01, 0.02, 0.23]}
+    options: dict[str, Any] = {"signs": signs, "background": TESTED, "names": ["c", "b", "a"]}
+    for block in (1000, 1):
+        (item,) = queue_of([SPLIT] * 3, block=block, **options).to_dict("records")
+        assert item["reasons"] == "borderline_unseen;sibling_conflict;backed_off;low_quality"
+        assert "p = 0.11 (" in item["sentence"]
+        assert "23 % of the counts" in item["sentence"]
+        assert item["example_cells"] == "a;b;c"
+
+
+def test_unseen_cells_are_items_of_their_own_and_keep_their_node() -> None:
+    signs = {"p_seen": [0.01, 0.9, 0.02], "strange_kind": [4, -1, 4]}
+    queue = queue_of([SPLIT] * 3, signs=signs, background=TESTED)
+    assert queue[["n_cells", "status", "term", "label"]].to_numpy().tolist() == [
+        [2, "unseen", T, "T cell"], [1, "backed_off", T, "T cell"],
+    ]  # fmt: skip
+    said = queue["sentence"][0]
+    assert said.startswith("Does not belong to the reference: p = 0.01 (at most 0.05 is out); last fits T cell (T:2).")
+    assert "nearest cells" in said
+
+
+def test_signs_change_no_id_and_no_order() -> None:
+    known = queue_of(ROWS, signs={"p_seen": [0.1] * len(ROWS)}, background=TESTED)
+    plain = queue_of(ROWS)
+    among = known[known["item_id"].isin(plain["item_id"])]
+    assert among["item_id"].tolist() == plain["item_id"].tolist()
+    assert set(known["item_id"]) == set(plain["item_id"])
+    assert known["reasons"].str.startswith("borderline_unseen").all()
+
+
+def test_parts_without_some_signs_are_read() -> None:
+    (item,) = queue_of([SPLIT], signs={"p_seen": [0.01]}, background=TESTED).to_dict("records")
+    with tempfile.TemporaryDirectory() as folder:
+        run, background = write_run(Path(folder), [SPLIT], signs={"p_seen": [0.01]}, background=TESTED)
+        path = run.folder / "calls" / part_name(0)
+        table = next(iter(run.parts("calls")))
+        kept = [name for name in table.column_names if name == "_sign_p_seen" or not name.startswith("_sign_")]
+        write_part(table.select(kept), path)
+        (fewer,) = build_queue(run, ONTOLOGY, background, batches=("s0", "s1")).to_dict("records")
+    assert fewer == item
 
 
 @st.composite
