@@ -36,7 +36,21 @@ Engine = Annotated[str | None, typer.Option(help="processes or local.", show_def
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished result in --out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, and no progress.")]
-Rule = Annotated[str | None, typer.Option(help="lca: below all votes; quorum: below a share.", show_default="lca")]
+Rule = Annotated[
+    str | None,
+    typer.Option(
+        help="calibrated: by held-out donors; lca: below all votes; quorum: below a share.",
+        show_default="calibrated where the jury can, else lca",
+    ),
+]
+Alpha = Annotated[float | None, typer.Option(help="Share of wrong calls that is aimed at.", show_default="0.05")]
+Tier = Annotated[
+    str | None,
+    typer.Option(help="auto, exact-donor, cluster-t, cell or none: which promise (docs/tiers.md).", show_default="auto"),
+]
+Eps = Annotated[
+    float | None, typer.Option(help="Share of cells of known types that may be called unseen.", show_default="0.05")
+]
 Quorum = Annotated[
     float | None,
     typer.Option(help="Share of votes at or below the term, 0.5 to 1; implies --rule quorum.", show_default="0.5"),
@@ -171,6 +185,9 @@ def annotate(
     rule: Rule = None,
     quorum: Quorum = None,
     on: On = None,
+    alpha: Alpha = None,
+    tier: Tier = None,
+    eps: Eps = None,
     config: Config_ = None,
     counts: Counts = None,
     slim: Slim = None,
@@ -192,6 +209,7 @@ def annotate(
         settings = Config.read(
             config, base=opened.config, reduce__rule=rule or ("quorum" if quorum is not None else None),
             reduce__quorum=quorum, reduce__on=on, counts=counts, slim=slim, engine=engine, block_size=block_size,
+            calibration__alpha=alpha, calibration__tier=tier, calibration__eps=eps,
         )  # fmt: skip
         run = run_annotate(
             query, opened, out=out, batch=batch, config=settings, resume=resume, overwrite=overwrite, h5ad=not no_h5ad,

@@ -91,7 +91,9 @@ class ReduceSettings(_Section):
 class CalibrationSettings(_Section):
     """What held-out donors are used for."""
 
-    enabled: bool = Field(default=True, description="Hold donors out when a jury is fitted; without it nothing is promised.")
+    enabled: bool = Field(
+        default=True, description="Hold donors out when a jury is fitted; without it nothing is promised."
+    )
     folds: int = Field(5, ge=2, description="Folds of donors (or of cells of one donor) for light members.")
     heavy_folds: int = Field(
         2, ge=1, description="The same for members that train for minutes; 1 = trained once, on half of the donors."

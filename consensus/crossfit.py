@@ -75,9 +75,10 @@ class Plan:
     def load(cls, path: Path) -> Plan:
         """Read what `save` wrote."""
         found = load_arrays(path)
-        codes = [found[name].astype(np.int32) for name in ("fold", "heavy_fold", "donor")]
+        fold, heavy_fold, donor = (found[name].astype(np.int32) for name in ("fold", "heavy_fold", "donor"))
         unit: Any = str(found["unit"]) or None
-        return cls(found["rows"].astype(np.int64), *codes, tuple(str(name) for name in found["donors"]), unit)
+        donors = tuple(str(name) for name in found["donors"])
+        return cls(found["rows"].astype(np.int64), fold, heavy_fold, donor, donors, unit)
 
 
 def plan_folds(
@@ -118,7 +119,8 @@ def plan_folds(
 
 def members_of(fitted: dict[str, MemberRecord]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the light and of the heavy members that are present."""
-    light, heavy = [], []
+    light: list[str] = []
+    heavy: list[str] = []
     for name, record in fitted.items():
         if record.absent:
             continue
@@ -267,7 +269,7 @@ def vote_held_out(
                 continue
             said = read_votes(scratch / f"{name}.npz")
             into = found[name][0]
-            places = [column[term] for term in loaded[name]["terms"]]
+            places = np.array([column[term] for term in loaded[name]["terms"]], np.int64)
             into.mass[np.ix_(rows[name], places)] = said.mass
             into.strange[rows[name]] = said.strange
             for signal, values in said.signals.items():

@@ -53,6 +53,8 @@ from celljury.voting import collect_votes, find_doublets, write_calls
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from celljury.heldout import HeldOut
+    from celljury.leftout import LeftOut
     from celljury.ontology.graph import CellOntology
     from celljury.progress import Progress
     from celljury.verdict import Verdict
@@ -163,7 +165,8 @@ class Jury:
             space.save(folder / "space.npz")
             save_arrays(folder / "genes.npz", share=genes.share)
             References.fit(prepared, space, ontology, config).save(folder, ontology)
-            held, left_out = None, ()
+            held: HeldOut | None = None
+            left_out: tuple[LeftOut, ...] = ()
             scratch = folder / "scratch"
             with Bench(config.engine, scratch, threads=config.threads, time_limit=config.time_limit) as bench:
                 records = fit_members(reference, folder, bench, config, progress)

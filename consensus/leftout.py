@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -206,7 +206,7 @@ def _votes(
     found = {}
     for name in light:
         to = str(scratch / name)
-        steps = [
+        steps: list[dict[str, Any]] = [
             {"do": "fit", "reference": str(scratch / "reference"), "to": to, "seed": config.seed,
              "threads": config.threads, "settings": config.settings.get(name, {})},
             {"do": "load", "folder": to},

@@ -97,12 +97,15 @@ def expected_calibration_error(sure: Doubles, right: NDArray[np.bool_], *, bins:
     """Return the mean gap between how sure and how often right, over ``bins`` groups of equally many cells, 0-1.
 
     Naeini 2015 (doi:10.1609/aaai.v29i1.9602), with equal-mass bins (Nguyen & O'Connor 2015, arXiv 1508.05154): bins of
-    equal width leave most of them empty where members are sure.
+    equal width leave most of them empty where members are sure. Cells that are equally sure are never parted: the order
+    of the rows would decide, and chance differences between parts of one group would count as error.
     """
     if not len(sure):
         return float("nan")
     order = np.argsort(sure, kind="stable")
-    groups = np.array_split(order, min(bins, len(order)))
+    ordered = sure[order]
+    starts = [rows[0] for rows in np.array_split(np.arange(len(order)), min(bins, len(order)))]
+    groups = np.split(order, np.unique(np.searchsorted(ordered, ordered[starts]))[1:])
     gaps = [abs(float(sure[group].mean()) - float(right[group].mean())) * len(group) for group in groups]
     return float(sum(gaps) / len(sure))
 

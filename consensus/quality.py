@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from celljury.members.normalize import gene_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -93,7 +93,7 @@ class CellMeasures:
         return cls(**whole, mito_genes=blocks[0].mito_genes, n_measured=blocks[0].n_measured)
 
 
-def cell_measures(counts: csr_matrix, *namings: Sequence[str], shared: csr_matrix) -> CellMeasures:
+def cell_measures(counts: csr_matrix, *namings: Iterable[str], shared: csr_matrix) -> CellMeasures:
     """Measure cells.
 
     Parameters

@@ -208,7 +208,7 @@ def under_node(
         changed[rows] = values
         return changed
 
-    def unit(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    def unit(values: NDArray[Any]) -> NDArray[np.float32]:
         return np.clip(np.round(np.where(named, values, 0), DIGITS), 0, 1).astype(np.float32)
 
     return replace(

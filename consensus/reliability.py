@@ -29,7 +29,8 @@ PRIOR_VOTES = 20.0
 ROUNDS, TOLERANCE = 50, 1e-6
 # Before any cell was counted, a member is as if half a cell of each term had been voted right and a tenth in all wrong.
 RIGHT_BEFORE, WRONG_BEFORE = 0.5, 0.1
-# Shares of the query's terms start from the reference's; five cells in all keep a term that nobody votes for possible.
+# Shares of the query's terms start from the reference's, which count as much as five of its cells: a query of few cells
+# is read by them, and a term that nobody votes for stays possible.
 SHARE_PRIOR = 5.0
 # A vote is worth at least a little, and no vote is certain.
 SURE = (0.02, 0.98)
@@ -66,7 +67,7 @@ class Reliability:
         Rows where nobody voted are 0.
         """
         found = _posterior(vote, np.log(self.share), np.log(self.confusion))
-        return np.where((vote >= 0).any(axis=1)[:, np.newaxis], found, 0.0)
+        return np.where((vote >= 0).any(axis=1, keepdims=True), found, 0.0)
 
 
 def learn_reliability(
@@ -101,12 +102,13 @@ def learn_reliability(
         prior[j] = prior_votes * counts / counts.sum(axis=1, keepdims=True)
     share = np.bincount(held_truth, minlength=n_terms) + 1.0
     share /= share.sum()
+    share_prior = SHARE_PRIOR * share
     confusion = prior / prior.sum(axis=2, keepdims=True)
     weight = n_cells.astype(np.float64)[:, np.newaxis]
     before = np.inf
     for _ in range(ROUNDS if len(vote) else 0):
         belief = weight * _posterior(vote, np.log(share), np.log(confusion))
-        share = belief.sum(axis=0) + SHARE_PRIOR / n_terms
+        share = belief.sum(axis=0) + share_prior
         share /= share.sum()
         counts = prior.copy()
         for j in range(n_members):
@@ -122,7 +124,8 @@ def learn_reliability(
     joint = share[np.newaxis, :, np.newaxis] * confusion
     diagonal = np.einsum("jll->jl", joint)
     right = diagonal / np.maximum(joint.sum(axis=1), 1e-300)
-    return Reliability(right, diagonal.sum(axis=1), share, confusion, worth_of(right))
+    accuracy = np.asarray(diagonal.sum(axis=1), np.float64)
+    return Reliability(right, accuracy, np.asarray(share, np.float64), confusion, worth_of(right))
 
 
 def worth_of(right: Doubles) -> Doubles:

@@ -1,8 +1,8 @@
 """Each reason in one sentence for a curator, with its numbers; a number that is not known is left out.
 
-Where signals disagree the sentence says which one to trust. Distance outranks confidence: a softmax must name one of its
-classes, also for a cell of none (Hendrycks & Gimpel 2017, arXiv 1610.02136), and the agreement of members that learned
-from one reference repeats its gaps (popV's authors warn of it: Ergen 2024, doi:10.1038/s41588-024-01993-3).
+Where signals disagree the sentence says which one to trust. Distance outranks confidence: a softmax names one of its
+classes also for a cell of none, and its probability corresponds poorly to confidence (Hendrycks & Gimpel 2017, arXiv
+1610.02136). It outranks agreement too: members that learned from one reference share its gaps.
 """
 
 from __future__ import annotations
@@ -95,28 +95,31 @@ def sentences(
     background: Background,
     ontology: CellOntology,
     signs: Signs | None = None,
-    rows: Mapping[Reason, int] | None = None,
+    j: int | None = None,
+    elsewhere: Mapping[Reason, int] | None = None,
 ) -> list[str]:
     """Say the reasons of row ``i`` to a curator, with their numbers, in the order of `reasons_in`.
 
     Parameters
     ----------
-    between
-        What lies between the camps, row ``i`` of it.
+    between, j
+        What lies between the camps, and which row of it is the cell's; ``i`` if None.
     votes
         The members' terms of this row, int32 (n_members,).
     signs
         The same cells as ``reduced``; nothing is known if None.
-    rows
-        Row of ``reduced`` and ``signs`` for each reason, ``i`` where it has none: a group of cells with the same votes
-        has a reason by one of its cells, and the numbers are that cell's.
+    elsewhere
+        Rows of cells that a reason holds for where it does not for ``i``: cells with the same votes stand as one item, and
+        it is said that the numbers are another cell's.
     """
     known = Signs.unknown(len(reduced.term)) if signs is None else signs
+    elsewhere, j = elsewhere or {}, i if j is None else j
     said = []
     for reason in reasons_in(mask):
-        cell = _Cell(reduced, (rows or {}).get(reason, i), between, i, votes, background, ontology, known)
+        cell = _Cell(reduced, elsewhere.get(reason, i), between, j, votes, background, ontology, known)
         line = _SAY[reason](cell) if reason in _SAY else ""
-        said.append(line or f"{MEANING[reason][0].upper()}{MEANING[reason][1:]}.")
+        line = line or f"{MEANING[reason][0].upper()}{MEANING[reason][1:]}."
+        said.append(f"In others of these cells: {line}" if reason in elsewhere else line)
     return said
 
 
@@ -297,7 +300,7 @@ class _Cell:
         how = "" if sure is None else f" (mean probability {sure:.2f})"
         return (
             f"Classifiers are sure{how}, yet the cell does not belong to the reference{self.p()}: trust the distance, the"
-            " label is forced."
+            " label may be forced."
         )
 
     def distance_only(self) -> str:

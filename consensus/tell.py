@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from celljury.ontology.graph import CellOntology
     from celljury.verdict import Verdict
 
+# A member that voted on a smaller share of held-out cells is named: its weight rests on little.
+LEAST_HELD_OUT = 0.8
+
 NO_CALIBRATION = (
     "Not calibrated (calibration.enabled = false): no error rate is promised, and whether a cell belongs to the reference"
     " at all is not tested."
@@ -103,15 +106,23 @@ def left_out_sentence(rows: Sequence[LeftOut]) -> str:
 
 
 def pool_warnings(decision: Decision) -> list[str]:
-    """Return a sentence where the pool is not better than its best member on held-out cells."""
+    """Return sentences on members that hardly voted on held-out cells, and where the pool does not beat its best one."""
+    said = []
+    for row in decision.evidence["members"]:
+        if row["n_cells"] < LEAST_HELD_OUT * decision.evidence["n_cells"]:
+            said.append(
+                f"{row['name']} voted on {row['n_cells']:,} of {decision.evidence['n_cells']:,} held-out cells only: it"
+                " abstained on the others, or failed when donors were held out (see log.jsonl)."
+            )
     members = [row for row in decision.evidence["members"] if row["accuracy"] is not None]
     own = decision.evidence["pool"]["accuracy"]
     if not members or own is None:
-        return []
+        return said
     best = max(members, key=lambda row: float(row["accuracy"]))
     if own >= best["accuracy"]:
-        return []
+        return said
     return [
+        *said,
         f"On held-out cells the pool is right on {100 * own:.1f} %, its best member {best['name']} on"
         f" {100 * best['accuracy']:.1f} %: the others do not help there. Which member is best may differ on a query."
     ]
@@ -169,8 +180,6 @@ def describe_verdict(
             " that held-out cells chose."
         )
     notes = [matching["sentence"], *verdict.quality.notes, *([no_doublets] if no_doublets else [])]
-    if verdict.quality.measures.why_no_mito:
-        notes.append(verdict.quality.measures.why_no_mito)
     record = decision_record(decision, held, ontology)
     record |= {
         "matching": matching,

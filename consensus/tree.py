@@ -108,7 +108,8 @@ class Tree:
         lead = tree.lead(points, ontology)
         threshold = np.zeros(len(nodes))
         under_cell = above[np.searchsorted(present, label)][:, nodes]
-        for i in range(len(nodes)):
+        # A node without nodes above leads by infinity, which has no quantile; everything belongs there.
+        for i in np.flatnonzero(np.isfinite(lead).all(axis=0)):
             threshold[i] = max(0.0, float(np.quantile(lead[under_cell[:, i], i], eps)))
         return cls(nodes, mean, whiten, volume, threshold, tree.n_types)
 
@@ -180,4 +181,7 @@ class Tree:
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
         """Read back what `arrays` gave."""
         whole = {"nodes": np.int32, "n_types": np.int32}
-        return cls(*(np.asarray(arrays[f"tree_{name}"], whole.get(name, np.float64)) for name in cls.__slots__))
+        found: dict[str, Any] = {
+            name: np.asarray(arrays[f"tree_{name}"], whole.get(name, np.float64)) for name in cls.__slots__
+        }
+        return cls(**found)

@@ -228,8 +228,8 @@ def reach_verdict(
         sure.append(found.mass.max(axis=1, initial=0))
         batch.append(table["_batch"].to_numpy())
         measured.append(_measures(table))
-        for name, values in scores.items():
-            values.append(votes.strange[:, members.index(name)])
+        for name, column in scores.items():
+            column.append(votes.strange[:, members.index(name)])
         if decision.belonging is not None:
             units.append(decision.belonging.units(votes, found.top))
             strange.append(unshifted(decision.belonging, votes, found.top))
@@ -240,7 +240,7 @@ def reach_verdict(
     if decision.belonging is not None:
         belonging = decision.belonging.for_query(np.concatenate(units))
         values[STRANGENESS] = np.concatenate(strange)
-    statistics = {name: by_group(column, of_batch, name) for name, column in values.items()}
+    statistics = {name: by_group(each, of_batch, name) for name, each in values.items()}
     exchangeable = None
     if held.unit is not None and len(np.unique(of_batch)) == len(batches):
         exchangeable = check_exchangeable(decision.donor_statistics, statistics)

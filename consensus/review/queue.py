@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from celljury.reasons import Reason, reason_codes
+from celljury.reasons import Reason, reason_codes, reasons_in
 from celljury.reduce import Reduced, Status
 from celljury.sentences import Between, sentences
 from celljury.signs import SIGN_COLUMNS, Signs
@@ -37,9 +37,9 @@ def build_queue(
     """Return the review items of a run, the most useful first; the columns of ``queue.tsv``.
 
     An item is a group of cells with the same votes, call, status and cluster. Every cell that needs review is in
-    exactly one. Its reasons are those of any of its cells; the numbers in the sentence of a reason are those of its first
-    cell, by name, that has it. Candidates are the votes of the two largest camps and, where both may be right, the most
-    general terms that are kinds of both.
+    exactly one. Its reasons are those of any of its cells; its sentences are those of the cell with most reasons, the
+    first by name, and what only others have is said to be so. Candidates are the votes of the two largest camps and,
+    where both may be right, the most general terms that are kinds of both.
     Rank: cells x disagreement x (1 + levels lost), where disagreement is the share of votes outside the largest camp
     (at least 0.01; 1 where nobody voted) and levels lost those between the top vote and the call.
 
@@ -77,9 +77,10 @@ def build_queue(
     patterns = head[votes].to_numpy(np.int32)
     said = _Said(
         reduced, patterns, masks, background, ontology,
-        cells=Reduced(*(cells[name].to_numpy() for name in fields)),
+        cells=Reduced(*(cells[name].to_numpy() for name in fields)), found=found,
         signs=Signs.from_columns({name: cells[name].to_numpy() for name in known}, n_cells=len(cells)),
-        rows=_first_with(found, item, order),
+        leads=_leads(found, item, order),
+        first=_first_with(found, item, order),
     )  # fmt: skip
     terms = [ontology.ids[t] if t >= 0 else "" for t in reduced.term.tolist()]
     statuses = [Status(s).name.lower() for s in reduced.status.tolist()]
@@ -152,6 +153,13 @@ def _samples(item: NDArray[np.int64], batch: NDArray[np.int32], batches: Sequenc
     return [";".join(text) for text in texts]
 
 
+def _leads(found: NDArray[np.int32], item: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the cell of each item that has most reasons, the first of them in ``order``, int64 (n_items,)."""
+    n_reasons = np.sum([(found & reason) > 0 for reason in Reason], axis=0)
+    ranked = order[np.lexsort((-n_reasons[order], item[order]))]
+    return ranked[np.flatnonzero(np.diff(item[ranked], prepend=-1))]
+
+
 def _first_with(
     found: NDArray[np.int32], item: NDArray[np.int64], order: NDArray[np.int64]
 ) -> dict[Reason, NDArray[np.int64]]:
@@ -168,29 +176,33 @@ def _first_with(
 class _Said:
     """Texts of items.
 
-    ``reduced``, ``patterns`` and ``masks`` are the items'; ``cells`` and ``signs`` are of all cells, and ``rows`` tells
-    which of these each item has a reason by.
+    ``reduced``, ``patterns`` and ``masks`` are the items'; ``cells``, ``found`` and ``signs`` are of all cells. ``leads``
+    tells which of these speaks for each item, and ``first`` which one has a reason that it may lack.
     """
 
     def __init__(
         self, reduced: Reduced, patterns: NDArray[np.int32], masks: NDArray[np.int32], background: Background,
-        ontology: CellOntology, *, cells: Reduced, signs: Signs, rows: dict[Reason, NDArray[np.int64]],
+        ontology: CellOntology, *, cells: Reduced, found: NDArray[np.int32], signs: Signs, leads: NDArray[np.int64],
+        first: dict[Reason, NDArray[np.int64]],
     ) -> None:  # fmt: skip
         self.reduced, self.patterns, self.masks = reduced, patterns, masks
         self.background, self.ontology = background, ontology
-        self.cells, self.signs, self.rows = cells, signs, rows
+        self.cells, self.signs, self.leads, self.first = cells, signs, leads, first
+        self.lacking = masks & ~found[leads]
         self.between = Between.of(reduced, ontology, background)
 
     def all(self) -> list[str]:
         return [
             " ".join(
                 sentences(
-                    mask, self.cells, i, between=self.between, votes=self.patterns[i], background=self.background,
+                    mask, self.cells, lead, between=self.between, j=j, votes=self.patterns[j], background=self.background,
                     ontology=self.ontology, signs=self.signs,
-                    rows={reason: int(self.rows[reason][i]) for reason in Reason if reason & mask},
+                    elsewhere={reason: int(self.first[reason][j]) for reason in reasons_in(lacking)},
                 )
             )
-            for i, mask in enumerate(self.masks.tolist())
+            for j, (mask, lead, lacking) in enumerate(
+                zip(self.masks.tolist(), self.leads.tolist(), self.lacking.tolist(), strict=True)
+            )
         ]  # fmt: skip
 
     def votes(self) -> list[str]:

@@ -100,10 +100,10 @@ def write_run(
             status = np.where(reasons & Reason.UNSEEN > 0, Status.UNSEEN, calls.reduced.status).astype(np.int8)
             unseen = status == Status.UNSEEN
             reduced = replace(calls.reduced, status=status)
-            calls = replace(calls, reduced=reduced, reasons=reasons, needs_review=calls.needs_review | unseen)
+            calls = replace(
+                calls, reduced=reduced, reasons=reasons, needs_review=calls.needs_review | unseen, signs=known
+            )
         table = append_columns(calls.to_table(), calls.evidence())
-        if signs is not None:
-            table = append_columns(table, pa.table(known.columns()))
         write_part(append_columns(table, place.slice(start, block)), folder / "calls" / part_name(i))
     return Run(folder), background
 
@@ -148,7 +148,8 @@ def test_columns_of_one_item() -> None:
         "agreement": 1.0,
         "reasons": "sibling_conflict;backed_off",
         "sentence": "Members split over branches: 2 of 3 votes for CD8 T cell (T:4), 1 for CD4 T cell (T:3); the two meet at"
-        " T cell (T:2). The votes decide no further: do not force a leaf. Backed off from CD8 T cell (T:4) by 1 level to T cell (T:2), giving up 2.0 bits.",
+        " T cell (T:2). The votes decide no further: do not force a leaf. Backed off from CD8 T cell (T:4) by 1 level to T"
+        " cell (T:2), giving up 2.0 bits.",
         "votes": "a=T:3;b=T:4;c=T:4",
         "candidates": "T:4;T:3",
         "markers": "T:4:CD8A,CD8B,G3,G4,G5",
@@ -211,16 +212,29 @@ def test_types_on_two_axes_are_followed_by_what_is_both() -> None:
 TESTED = Background(("a", "b", "c"), {}, eps=0.05)
 
 
-def test_numbers_are_those_of_the_first_cell_that_has_the_reason() -> None:
-    """Votes and call are alike in all three cells: one is close to the limit, two have a high mitochondrial share."""
-    signs = {"p_seen": [0.9, 0.11, 0.8], "low_quality": [0, 4, 4], "mito": [0.01, 0.02, 0.23]}
-    options: dict[str, Any] = {"signs": signs, "background": TESTED, "names": ["c", "b", "a"]}
+def test_cell_with_most_reasons_speaks_for_the_item_and_others_are_told_apart() -> None:
+    """Votes and call are alike in all four cells; b has two reasons more, c one, and only a is close to the limit."""
+    signs = {
+        "p_seen": [0.9, 0.8, 0.8, 0.11], "low_quality": [0, 4, 4, 0], "mito": [0.01, 0.02, 0.23, 0.03],
+        "doublet": [False, False, True, False], "doublet_score": [0.1, 0.1, 0.43, 0.1],
+    }  # fmt: skip
+    options: dict[str, Any] = {"signs": signs, "background": TESTED, "names": ["d", "c", "b", "a"]}
     for block in (1000, 1):
-        (item,) = queue_of([SPLIT] * 3, block=block, **options).to_dict("records")
-        assert item["reasons"] == "borderline_unseen;sibling_conflict;backed_off;low_quality"
-        assert "p = 0.11 (" in item["sentence"]
-        assert "23 % of the counts" in item["sentence"]
-        assert item["example_cells"] == "a;b;c"
+        (item,) = queue_of([SPLIT] * 4, block=block, **options).to_dict("records")
+        assert item["reasons"] == "borderline_unseen;sibling_conflict;backed_off;possible_doublet;low_quality"
+        assert item["sentence"].startswith("In others of these cells: Barely belongs to the reference: p = 0.11 (")
+        assert item["sentence"].endswith(
+            "May be two cells: its doublet score of 0.43 is above the batch's limit."
+            " Low quality: 23 % of the counts are mitochondrial."
+        )
+        assert item["example_cells"] == "a;b;c;d"
+
+
+def test_first_by_name_speaks_where_cells_have_as_many_reasons() -> None:
+    signs = {"p_seen": [0.12, 0.1, 0.14]}
+    (item,) = queue_of([SPLIT] * 3, signs=signs, background=TESTED, names=["c", "a", "b"]).to_dict("records")
+    assert item["sentence"].startswith("Barely belongs to the reference: p = 0.1 (")
+    assert "others" not in item["sentence"]
 
 
 def test_unseen_cells_are_items_of_their_own_and_keep_their_node() -> None:

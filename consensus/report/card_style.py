@@ -1,0 +1,55 @@
+"""The style of a jury's card: the palette and type of the review app, readable in print."""
+
+from __future__ import annotations
+
+# Text on its ground has a contrast of 4.5 or more (WCAG 2.2, AA); tests compute it from these values.
+INK, MUTED, GROUND, PAPER, LINE = "#1d2733", "#66727f", "#f5f7f9", "#ffffff", "#dfe4ea"
+CALL, TINT, CAMP, STRANGE, MEMBER = "#0b6e99", "#e7f1f6", "#c2571a", "#b3261e", "#51606e"
+
+STYLE = f"""
+*{{box-sizing:border-box}}
+body{{margin:0;font:14px/1.5 system-ui,"Liberation Sans",sans-serif;color:{INK};background:{GROUND}}}
+header{{display:flex;flex-wrap:wrap;gap:2px 18px;align-items:baseline;padding:10px 22px;background:{PAPER};
+border-bottom:1px solid {LINE}}}
+h1{{font-size:16px;margin:0;overflow-wrap:anywhere}}h1 span{{font-weight:400;margin-left:10px}}
+.muted,header p{{color:{MUTED};font-size:12.5px;margin:0}}
+nav{{padding:8px 22px 0;font-size:12.5px}}nav a{{display:inline-block;margin-right:16px;padding:2px 0;color:{CALL}}}
+nav a:hover{{text-decoration-thickness:2px}}
+main{{max-width:1240px;padding:12px 22px 30px}}
+.card{{background:{PAPER};border:1px solid {LINE};border-radius:10px;padding:14px 18px 16px;margin-bottom:14px}}
+h2{{font-size:15px;margin:0 0 8px}}h3{{font-size:13px;margin:0 0 6px}}
+p{{margin:0 0 8px;max-width:78ch}}ul{{margin:0;padding-left:20px;max-width:88ch}}li{{margin:3px 0}}
+.warnings{{border-left:5px solid {STRANGE}}}.warnings h2{{color:{STRANGE}}}.clear{{border-left:5px solid {LINE}}}
+.lead{{font-weight:600}}.pair{{display:grid;grid-template-columns:1fr 1fr;gap:6px 30px}}.pair>div{{min-width:0}}
+.stats,.facts{{margin:0 0 12px}}.stats{{display:flex;flex-wrap:wrap;gap:10px 34px}}.stats div{{max-width:25ch}}
+.stats dd{{margin:0;font-size:19px;font-weight:650;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}}
+.stats dt{{color:{MUTED};font-size:12.5px;line-height:1.35}}
+.facts div{{display:grid;grid-template-columns:170px 1fr;gap:12px;padding:3px 0;border-bottom:1px solid {LINE}}}
+.facts dt{{color:{MUTED}}}.facts dd{{margin:0;overflow-wrap:anywhere}}
+.scroll{{overflow-x:auto;margin-top:6px}}.scroll:focus-visible,summary:focus-visible,a:focus-visible
+{{outline:2px solid {CALL};outline-offset:2px}}
+table{{border-collapse:collapse;width:100%}}caption{{text-align:left;font-weight:600;padding-bottom:5px}}
+caption span{{display:block;font-weight:400;color:{MUTED};font-size:12.5px;line-height:1.4;max-width:110ch}}
+caption b{{font-weight:600}}
+td,th{{padding:4px 8px 4px 0;text-align:left;font-size:13px;border-bottom:1px solid {LINE};vertical-align:top}}
+thead th{{color:{MUTED};font-weight:500;vertical-align:bottom;line-height:1.25}}tbody th{{font-weight:500;min-width:15ch}}
+.n{{text-align:right;font-variant-numeric:tabular-nums;padding-left:8px;padding-right:8px;white-space:nowrap}}
+th.n{{white-space:normal}}td.bar{{background:linear-gradient(90deg,{TINT} var(--share),transparent var(--share))}}
+tr.pool>*{{border-top:2px solid {CALL};font-weight:650}}.id{{color:{MUTED};font-size:12px;font-weight:400;white-space:nowrap}}
+.wide{{min-width:22ch}}.flag{{color:{STRANGE};font-weight:600}}td .flag{{white-space:nowrap}}
+.vh{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
+svg{{display:block;width:100%;max-width:600px;height:auto;margin:6px 0 4px}}svg text{{font-size:12.5px;fill:{INK}}}
+svg .quiet{{fill:{MUTED}}}svg .value{{font-variant-numeric:tabular-nums}}svg rect.room{{fill:{GROUND}}}
+svg line{{stroke-width:2.5}}svg line.room{{stroke:{LINE};stroke-width:1}}
+svg .member{{fill:{MEMBER};stroke:{MEMBER}}}svg .pool{{fill:{CALL};stroke:{CALL}}}
+svg circle{{stroke-width:2}}svg circle.hollow{{fill:{PAPER}}}svg rect{{stroke:none}}
+details{{margin-top:10px}}summary{{cursor:pointer;color:{CALL};font-weight:600}}
+footer{{color:{MUTED};font-size:12.5px;padding:0 22px 24px;max-width:1240px}}
+@media(max-width:900px){{.pair{{grid-template-columns:1fr}}main{{padding:10px 12px 24px}}header,nav{{padding-left:14px;
+padding-right:14px}}.card{{padding:12px 14px}}.facts div{{grid-template-columns:120px 1fr}}}}
+@media print{{body{{background:{PAPER};font-size:11px}}nav{{display:none}}main{{max-width:none;padding:8px 0}}
+.card{{border-radius:0;border-width:1px 0 0;padding:10px 0}}.scroll{{overflow:visible}}td,th{{font-size:10.5px}}
+.stats,svg,tr,h2{{break-inside:avoid}}h2{{break-after:avoid}}thead{{display:table-header-group}}
+.warnings{{border-left-width:5px;padding-left:10px}}*{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+details::details-content{{content-visibility:visible;display:block;block-size:auto}}}}
+"""
