@@ -19,6 +19,7 @@ from celljury.jury import Jury
 from celljury.ontology.general import too_general
 from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
+from celljury.ontology.relations import load_relations
 from celljury.ontology.slims import load_slim
 from celljury.progress import silent
 from celljury.provenance import (
@@ -174,7 +175,7 @@ def vote(
     for part in ("votes", "calls"):  # of a run that was not finished
         shutil.rmtree(folder / part, ignore_errors=True)
     write_json(folder / "unfinished.json", {"command": "vote"})
-    background = Background(members=tuple(columns), absent={})
+    background = Background(members=tuple(columns), absent={}, relations=load_relations(ontology))
     broad, obsolete = ballot.any_by("broad"), ballot.any_by("obsolete")
     n_cells = ballot.votes.n_cells
     with log_to(folder / "log.jsonl"):

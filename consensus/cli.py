@@ -46,7 +46,9 @@ Rule = Annotated[
 Alpha = Annotated[float | None, typer.Option(help="Share of wrong calls that is aimed at.", show_default="0.05")]
 Tier = Annotated[
     str | None,
-    typer.Option(help="auto, exact-donor, cluster-t, cell or none: which promise (docs/tiers.md).", show_default="auto"),
+    typer.Option(
+        help="auto, exact-donor, cluster-t, cell or none: which promise (docs/tiers.md).", show_default="auto"
+    ),
 ]
 Eps = Annotated[
     float | None, typer.Option(help="Share of cells of known types that may be called unseen.", show_default="0.05")
@@ -188,6 +190,10 @@ def annotate(
     alpha: Alpha = None,
     tier: Tier = None,
     eps: Eps = None,
+    organism: Annotated[
+        str | None, typer.Option(help="The samples' organism, e.g. human; calls are held against it.")
+    ] = None,
+    tissue: Annotated[str | None, typer.Option(help="Their tissue as an UBERON id; calls are held against it.")] = None,
     config: Config_ = None,
     counts: Counts = None,
     slim: Slim = None,
@@ -209,7 +215,7 @@ def annotate(
         settings = Config.read(
             config, base=opened.config, reduce__rule=rule or ("quorum" if quorum is not None else None),
             reduce__quorum=quorum, reduce__on=on, counts=counts, slim=slim, engine=engine, block_size=block_size,
-            calibration__alpha=alpha, calibration__tier=tier, calibration__eps=eps,
+            calibration__alpha=alpha, calibration__tier=tier, calibration__eps=eps, organism=organism, tissue=tissue,
         )  # fmt: skip
         run = run_annotate(
             query, opened, out=out, batch=batch, config=settings, resume=resume, overwrite=overwrite, h5ad=not no_h5ad,

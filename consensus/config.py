@@ -158,6 +158,12 @@ class Config(_Section):
     block_size: int = Field(8192, ge=1, description="Cells read and predicted at once.")
     sample_per_batch: int = Field(2000, ge=1, description="Query cells per batch that members adapt on.")
     counts: str = Field("auto", description="Where raw counts are: auto, X, raw.X or layers/NAME.")
+    organism: str | None = Field(
+        None, description="The samples' organism, e.g. human; none = obs['organism_ontology_term_id'] where it has one."
+    )
+    tissue: str | None = Field(
+        None, description="Their tissue, e.g. UBERON:0002048; none = obs['tissue_ontology_term_id'] where it has one."
+    )
     slim: str = Field(
         "cell_subclass", description="Level of tables/summary.tsv: a slim's name, depth:N or a file of ids."
     )

@@ -41,7 +41,7 @@ from celljury.provenance import (
     versions,
     write_json,
 )  # fmt: skip
-from celljury.query import Query
+from celljury.query import Query, sample_of
 from celljury.reasons import Background
 from celljury.run import Run
 from celljury.space import Space
@@ -336,6 +336,8 @@ class Jury:
             eps=config.calibration.eps if self.evidence and config.calibration.unseen else None,
             relations=load_relations(self.ontology),
             marker_table=self.references.markers.statements,
+            organism=record["sample"]["organism"],
+            tissue=record["sample"]["tissue"],
             n_shared=record["genes"]["n_shared"],
             n_genes=record["genes"]["n_reference"],
             low_share=config.genes.low_share,
@@ -432,6 +434,7 @@ class Jury:
             check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)
         started, began = cpu_seconds(), now()
         cells = open_cells(query, counts=config.counts)
+        sample_of(cells, config)  # an unknown organism is an error before any work
         view = Query.of(
             cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size
         )
@@ -461,6 +464,7 @@ class Jury:
             verdict, told = self._verdict(view, folder, records, config, progress)
             record = {
                 "genes": as_dict(report) | {"sentence": report.sentence()},
+                "sample": sample_of(cells, config),
                 "members": [member.as_dict() for member in records.values()],
                 **told,
             }

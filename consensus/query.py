@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from celljury.genes import Alignment, GeneTable, align_genes
 from celljury.members.base import Block
+from celljury.ontology.taxa import known_organism, lineage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from celljury.cells import Cells
+    from celljury.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,29 @@ class Query:
         for i_block in np.unique(rows // self.block_size):
             span = self.span(int(i_block))
             yield span.start, span.stop
+
+
+def sample_of(cells: Cells, config: Config) -> dict[str, str | None]:
+    """Return the samples' ``organism`` and ``tissue``: as set, else where a column of CELLxGENE's schema has one value.
+
+    Raises
+    ------
+    ConfigError
+        If the organism that was set is unknown.
+    """
+    found: dict[str, str | None] = {}
+    for name in ("organism", "tissue"):
+        given = getattr(config, name)
+        column = f"{name}_ontology_term_id"
+        if given is None and column in cells.obs.columns:
+            values = cells.obs[column].dropna().astype(str).unique()
+            given = str(values[0]) if len(values) == 1 else None
+            if name == "organism" and given is not None and not known_organism(given):
+                given = None
+        elif name == "organism" and given is not None:
+            lineage(given)
+        found[name] = given
+    return found
 
 
 def sample_rows(cell_ids: NDArray[np.str_], batch: NDArray[np.int32], *, per_batch: int) -> NDArray[np.int64]:

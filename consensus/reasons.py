@@ -69,7 +69,7 @@ MEANING: Final = {
     Reason.SIBLING_CONFLICT: "members split over branches of the ontology",
     Reason.LINEAGE_TRANSITION: "members split between a type and what it develops from",
     Reason.GRANULARITY: "members agree as far as they go, but one is coarser or on another axis",
-    Reason.MARKER_CONTRADICTION: "a gene in the called term's own definition is absent or present against it",
+    Reason.MARKER_CONTRADICTION: "a gene that the term has or lacks by definition is absent or present against it",
     Reason.OUT_OF_PLACE: "the called type is stated not to occur in the sample's organism or tissue",
     Reason.BACKED_OFF: "the call is above, or beside, the term with most votes",
     Reason.TOO_GENERAL: "the votes meet only at a term too general to be a label",

@@ -88,3 +88,12 @@ def lineage(organism: str) -> frozenset[str]:
         message = f"unknown organism {organism!r}. Known: {', '.join(LINEAGES)}, their common names and NCBITaxon ids."
         raise ConfigError(message)
     return frozenset(f"NCBITaxon:{number}" for number in LINEAGES[latin[wanted]])
+
+
+def known_organism(organism: str) -> bool:
+    """Return whether `lineage` knows an organism."""
+    try:
+        lineage(organism)
+    except ConfigError:
+        return False
+    return True

@@ -18,10 +18,10 @@ nav a:hover{{text-decoration-thickness:2px}}
 main{{max-width:1240px;padding:12px 22px 30px}}
 .card{{background:{PAPER};border:1px solid {LINE};border-radius:10px;padding:14px 18px 16px;margin-bottom:14px}}
 h2{{font-size:15px;margin:0 0 8px}}h3{{font-size:13px;margin:0 0 6px}}
-p{{margin:0 0 8px;max-width:78ch}}ul{{margin:0;padding-left:20px;max-width:88ch}}li{{margin:3px 0}}
+p{{margin:0 0 8px;max-width:100ch}}ul{{margin:0;padding-left:20px;max-width:110ch}}li{{margin:3px 0}}
 .warnings{{border-left:5px solid {STRANGE}}}.warnings h2{{color:{STRANGE}}}.clear{{border-left:5px solid {LINE}}}
 .lead{{font-weight:600}}.pair{{display:grid;grid-template-columns:1fr 1fr;gap:6px 30px}}.pair>div{{min-width:0}}
-.stats,.facts{{margin:0 0 12px}}.stats{{display:flex;flex-wrap:wrap;gap:10px 34px}}.stats div{{max-width:25ch}}
+.stats,.facts{{margin:0 0 12px}}.stats{{display:flex;flex-wrap:wrap;gap:10px 28px}}.stats div{{max-width:23ch}}
 .stats dd{{margin:0;font-size:19px;font-weight:650;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}}
 .stats dt{{color:{MUTED};font-size:12.5px;line-height:1.35}}
 .facts div{{display:grid;grid-template-columns:170px 1fr;gap:12px;padding:3px 0;border-bottom:1px solid {LINE}}}
@@ -31,12 +31,12 @@ p{{margin:0 0 8px;max-width:78ch}}ul{{margin:0;padding-left:20px;max-width:88ch}
 table{{border-collapse:collapse;width:100%}}caption{{text-align:left;font-weight:600;padding-bottom:5px}}
 caption span{{display:block;font-weight:400;color:{MUTED};font-size:12.5px;line-height:1.4;max-width:110ch}}
 caption b{{font-weight:600}}
-td,th{{padding:4px 8px 4px 0;text-align:left;font-size:13px;border-bottom:1px solid {LINE};vertical-align:top}}
-thead th{{color:{MUTED};font-weight:500;vertical-align:bottom;line-height:1.25}}tbody th{{font-weight:500;min-width:15ch}}
-.n{{text-align:right;font-variant-numeric:tabular-nums;padding-left:8px;padding-right:8px;white-space:nowrap}}
+td,th{{padding:4px 8px;text-align:left;font-size:13px;border-bottom:1px solid {LINE};vertical-align:top}}
+tr>:first-child{{padding-left:0}}thead th{{color:{MUTED};font-weight:500;vertical-align:bottom;line-height:1.25}}tbody th{{font-weight:500;min-width:15ch}}
+.n{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
 th.n{{white-space:normal}}td.bar{{background:linear-gradient(90deg,{TINT} var(--share),transparent var(--share))}}
 tr.pool>*{{border-top:2px solid {CALL};font-weight:650}}.id{{color:{MUTED};font-size:12px;font-weight:400;white-space:nowrap}}
-.wide{{min-width:22ch}}.flag{{color:{STRANGE};font-weight:600}}td .flag{{white-space:nowrap}}
+.whole,data{{white-space:nowrap}}.pair tbody th{{min-width:9ch}}.wide{{min-width:22ch}}.flag{{color:{STRANGE};font-weight:600}}td .flag{{white-space:nowrap}}
 .vh{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
 svg{{display:block;width:100%;max-width:600px;height:auto;margin:6px 0 4px}}svg text{{font-size:12.5px;fill:{INK}}}
 svg .quiet{{fill:{MUTED}}}svg .value{{font-variant-numeric:tabular-nums}}svg rect.room{{fill:{GROUND}}}

@@ -25,7 +25,7 @@ class Html(str):
     __slots__ = ()
 
 
-def el(name: str, *children: Any, **attributes: Any) -> Html:
+def el(name: str, /, *children: Any, **attributes: Any) -> Html:
     """Return an element; children and values are escaped unless they are `Html`, None is left out.
 
     ``class_`` is the class, and an underscore inside a name a hyphen: ``stroke_width=2``.
@@ -35,7 +35,7 @@ def el(name: str, *children: Any, **attributes: Any) -> Html:
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{said}>" if name in _VOID else f"<{name}{said}>{joined(children)}</{name}>")
+    return Html(f"<{name}{said}/>" if name in _VOID else f"<{name}{said}>{joined(children)}</{name}>")
 
 
 def joined(parts: Iterable[Any], between: Any = "") -> Html:
@@ -188,7 +188,9 @@ def bars(title: str, rows: Sequence[tuple[str, float | None, str]]) -> Html:
 
 def changes(title: str, rows: Sequence[tuple[str, float | None, float | None, str]]) -> Html:
     """Return where each value was (hollow) and is (filled), 0 at the left: name, before, after and class of each."""
-    most = max((value for _, before, after, _ in rows for value in (before, after) if value is not None), default=0) or 1
+    most = (
+        max((value for _, before, after, _ in rows for value in (before, after) if value is not None), default=0) or 1
+    )
 
     def draw(top: int, left: float, width: float) -> list[Html]:
         _, before, after, kind = rows[top // _ROW]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from celljury.report.card_words import statement_lines, warning_lines
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -47,26 +49,45 @@ def members_text(run: Run) -> list[str]:
     return [f"{n_present} of {len(members)} members present:", *member_lines(members)]
 
 
+def notes_text(run: Run) -> list[str]:
+    """Return what a reader must know before the calls: warnings, then notes; nothing where there are none."""
+    found: Mapping[str, Any] = run.record.get("calibration") or {}
+    unlike = found.get("exchangeable", {}).get("unlike", [])
+    warnings = list(run.record.get("warnings", []))
+    if unlike:
+        n_batches = len(run.record["query"]["batches"])
+        warnings.insert(
+            0,
+            f"{len(unlike)} of {n_batches} batches are unlike the held-out cells, so no error rate is promised for theirs:"
+            f" {', '.join(unlike)}. Why stands below, with the promise.",
+        )
+    notes = found.get("notes", [])
+    return [*warning_lines(warnings), *(["Notes:", *(f"  {text}" for text in notes)] if notes else [])]
+
+
 def summary_text(run: Run) -> list[str]:
-    """Return the table of called terms, its total and what is not promised."""
+    """Return the table of called terms, its total, what is promised and what is not."""
     table = pd.read_csv(run.folder / "tables" / "terms.tsv", sep="\t", keep_default_na=False)
     width = max(int(table["label"].str.len().max()), len("all cells"))
+    ids = max(int(table["term"].str.len().max()), 11)
     lines = [
-        f"{'term':<11} {'label':<{width}} {'cells':>9} {'depth':>6} {'agreement':>10} {'same term':>10} {'to review':>10}"
+        f"{'term':<{ids}} {'label':<{width}} {'cells':>9} {'depth':>6} {'agreement':>10} {'same term':>10} {'to review':>10}"
     ]
     for row in table.itertuples():
         lines.append(
-            f"{row.term:<11} {row.label:<{width}} {row.n_cells:>9,} {row.mean_depth:>6.1f} {row.mean_agreement:>10.2f}"
+            f"{row.term:<{ids}} {row.label:<{width}} {row.n_cells:>9,} {row.mean_depth:>6.1f} {row.mean_agreement:>10.2f}"
             f" {row.mean_top_share:>10.2f}"
             f" {row.review_share:>10.0%}"
         )
     n_cells, n_review = int(table["n_cells"].sum()), int(table["n_review"].sum())
     lines.append(
-        f"{'':<11} {'all cells':<{width}} {n_cells:>9,} {'':>6} {'':>10} {'':>10} {n_review / max(n_cells, 1):>10.0%}"
+        f"{'':<{ids}} {'all cells':<{width}} {n_cells:>9,} {'':>6} {'':>10} {'':>10} {n_review / max(n_cells, 1):>10.0%}"
     )
     record = run.record
     lines += ["", "agreement: share of votes at or below the call. same term: largest share of votes on one term."]
-    lines += ["", f"Cell Ontology {record['ontology']['release']}. Tier: {record['tier']}. {record['promise']}"]
+    if table["n_unseen"].any():
+        lines.append("unseen@TERM: cells that fit no type of the reference, and are new somewhere below TERM.")
+    lines += ["", *statement_lines(record, lead=f"Cell Ontology {record['ontology']['release']}. ")]
     return lines
 
 
@@ -85,6 +106,12 @@ def outcome(run: Run) -> dict[str, Any]:
         "run": str(run.folder),
         "n_cells": int(table["n_cells"].sum()),
         "n_review": int(table["n_review"].sum()),
+        "n_unseen": int(table["n_unseen"].sum()),
+        "rule": run.record.get("rule"),
+        "tier": run.record["tier"],
+        "alpha": run.record.get("alpha"),
+        "promise": run.record["promise"],
+        "notes": notes_text(run),
         "members": {member["name"]: member["absent"] or "present" for member in run.record["members"]},
         "terms": table[["term", "label", "n_cells"]].to_dict("records"),
     }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from celljury.run import Run
 
 OTHER, UNRESOLVED = "(other: no term of this level above it)", "(unresolved)"
+UNSEEN = "(unseen: does not belong to the reference)"
 _MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "mean_top_share", "n_resolved", "n_backed_off",
              "n_unresolved", "n_unseen", "n_review", "review_share"]  # fmt: skip
 
@@ -25,7 +26,8 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
     """Return cells per term: at the level of a slim, or per called term if ``slim`` is None.
 
     Columns: ``level``, ``term``, ``label``, then counts and means. Cells without a call are the row ``(unresolved)``;
-    calls with no slim term above them are the row ``(other)``; neither is dropped.
+    calls with no slim term above them are the row ``(other)``; neither is dropped. Unseen cells are never counted as
+    cells of the node that they are new under: at a slim's level they are one row, else one a node, ``unseen@CL:...``.
 
     Raises
     ------
@@ -37,7 +39,10 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
     coded = calls["term"].astype("category")
     index = ontology.indices([str(term) for term in coded.cat.categories])
     place = np.append(index if slim is None else slim.rollup[index], -2)[coded.cat.codes]
-    # -1 = other, -2 = unresolved.
+    # -1 = other, -2 = unresolved, -3 = unseen without a node, -4 and below = unseen under node -4 - place.
+    unseen = (calls["status"].astype(str) == "unseen").to_numpy()
+    node = np.append(index, -1)[coded.cat.codes]
+    place = np.where(unseen, np.where((node >= 0) & (slim is None), -4 - node, -3), place)
     grouped = calls.assign(place=place).groupby("place", sort=False)
     status = pd.crosstab(place, calls["status"].astype(str))
     rows = pd.DataFrame(
@@ -54,12 +59,21 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
     rows["fraction"] = (rows["n_cells"] / max(len(calls), 1)).round(6)
     rows["review_share"] = (rows["n_review"] / rows["n_cells"]).round(4)
     rows["level"] = "term" if slim is None else slim.name
-    rows["term"] = [ontology.ids[i] if i >= 0 else "" for i in rows.index]
-    rows["label"] = [ontology.labels[i] if i >= 0 else OTHER if i == -1 else UNRESOLVED for i in rows.index]
+    named = [_named(int(i), ontology) for i in rows.index]
+    rows["term"], rows["label"] = [term for term, _ in named], [label for _, label in named]
     assert rows["n_cells"].sum() == len(calls), "rows do not add up to the cells"
     rows = rows.sort_values(["n_cells", "label"], ascending=[False, True])
     rows = pd.concat([rows[rows.index >= 0], rows[rows.index < 0]])
     return rows[["level", "term", "label", *_MEASURES]].reset_index(drop=True)
+
+
+def _named(place: int, ontology: CellOntology) -> tuple[str, str]:
+    """Return id and label of a row."""
+    if place >= 0:
+        return ontology.ids[place], ontology.labels[place]
+    if place <= -4:
+        return f"unseen@{ontology.ids[-4 - place]}", f"unseen, under {ontology.labels[-4 - place]}"
+    return "", {-1: OTHER, -2: UNRESOLVED, -3: UNSEEN}[place]
 
 
 def top_share(run: Run) -> NDArray[np.float32]:

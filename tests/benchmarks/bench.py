@@ -1,7 +1,8 @@
-"""Measure the main job on real data and the reducer at scale; print tables and write ``benchmarks.json``.
+"""Measure everything that is reported: real pairs, types left out, the semi-synthetic atlas, and a million cells.
 
-Run with ``make bench``. Times are processor seconds of one run on whatever machine this is: compare them side by side,
-do not compare them between machines.
+Run with ``make bench``: it prints Markdown tables and writes ``benchmarks.json``. Juries and runs are kept in ``--work``, and
+a bench that was interrupted goes on there; remove the folder to measure anew. Times are those of one run on whatever
+machine this is: compare them side by side, do not compare them between machines.
 """
 
 from __future__ import annotations
@@ -9,160 +10,96 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
+import platform
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+    os.environ.setdefault(f"{_name}_NUM_THREADS", "1")
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import anndata as ad
-import numpy as np
-import pandas as pd
-from sklearn.metrics import accuracy_score, f1_score
+import bench_figures
+import bench_tables
+from atlas_bench import SEEDS, atlas_report
+from bench_runs import ready
+from pair_bench import figure_tables, joined, pair_report
+from pairs import PAIRS, SHARED
+from scale_bench import vote_at_scale, walk_at_scale
+from unseen_bench import unseen_report
 
-from celljury.config import Config
-from celljury.jury import Jury
-from celljury.ontology.load import load_ontology
-from celljury.reduce import reduce_votes
+from celljury.evaluate import _plain
+from celljury.provenance import versions, write_json, write_text
 
 if TYPE_CHECKING:
-    from celljury.run import Run
+    from collections.abc import Callable
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-TRUTH = "cell_type_ontology_term_id"
-
-
-def scores(truth: pd.Series, called: pd.Series) -> dict[str, float]:
-    """Accuracy, macro F1 over the types in the query, and the share of cells whose true term is at or below the call."""
-    ontology = load_ontology()
-    said = called.astype(object).where(called.notna(), "none")
-    known = said != "none"
-    above = np.zeros(len(said), bool)
-    above[known] = ontology.is_ancestor(ontology.indices(said[known]), ontology.indices(truth[known]))
-    return {
-        "accuracy": round(accuracy_score(truth, said), 4),
-        "macro_f1": round(f1_score(truth, said, labels=sorted(set(truth)), average="macro", zero_division=0), 4),
-        "true_at_or_below": round(float(above.mean()), 4),
-    }
-
-
-def majority(calls: pd.DataFrame, members: list[str]) -> pd.Series:
-    """Most voted term; of equals the first in alphabetical order."""
-    votes = calls[[f"vote_{name}" for name in members]].astype(object)
-    return votes.apply(lambda row: row.value_counts().sort_index(kind="stable").idxmax(), axis=1)
-
-
-def pair_p1(folder: Path, seed: int) -> dict[str, object]:
-    """P1: 10x 3' v1 and v2 as reference, 5' as query."""
-    cells = ad.read_h5ad(SHARED / "pbmc_symphony_3tech.h5ad")
-    query = (cells.obs["batch"] == "5p").to_numpy()
-    cells[~query].copy().write_h5ad(folder / "reference.h5ad")
-    cells[query].copy().write_h5ad(folder / "query.h5ad")
-    started = time.perf_counter()
-    jury = Jury.fit(
-        folder / "reference.h5ad", labels=TRUTH, batch="batch", out=folder / "jury", config=Config(seed=seed)
-    )
-    fit_wall = time.perf_counter() - started
-    truth = cells.obs.loc[query, TRUTH].astype(str)
-    rows: dict[str, dict[str, float]] = {}
-    rules = {
-        "lca": {},
-        "quorum 0.5": {"reduce__rule": "quorum", "reduce__quorum": 0.5},
-        "quorum 0.7": {"reduce__rule": "quorum", "reduce__quorum": 0.7},
-        "quorum 0.5 on pooled mass": {"reduce__rule": "quorum", "reduce__quorum": 0.5, "reduce__on": "mass"},
-        "quorum 0.9 on pooled mass": {"reduce__rule": "quorum", "reduce__quorum": 0.9, "reduce__on": "mass"},
-    }
-    runs: dict[str, Run] = {}
-    for rule, changes in rules.items():
-        config = Config.read(base=jury.config, **changes)
-        runs[rule] = jury.annotate(folder / "query.h5ad", out=folder / rule.replace(" ", "_"), config=config)
-    calls = runs["lca"].calls
-    members = [member["name"] for member in runs["lca"].record["members"]]
-    for name in members:
-        rows[name] = scores(truth, calls[f"vote_{name}"])
-    rows["majority"] = scores(truth, majority(calls, members))
-    for rule, run in runs.items():
-        found = run.calls
-        rows[rule] = scores(truth, found["term"]) | {
-            "mean_depth": round(float(found["depth"].mean()), 2),
-            "review_share": round(float(found["needs_review"].mean()), 4),
-        }
-    record = runs["lca"].record
-    return {
-        "n_reference": int((~query).sum()), "n_query": int(query.sum()), "seed": seed, "scores": rows,
-        "fit": {"cpu_seconds": jury.about["cpu_seconds"], "wall_seconds": round(fit_wall, 1),
-                "peak_memory_mb": jury.about["peak_memory_mb"],
-                "members_cpu_seconds": {m["name"]: m["cpu_seconds"] for m in jury.about["members"]}},
-        "annotate": {"cpu_seconds": record["cpu_seconds"], "peak_memory_mb": record["peak_memory_mb"],
-                     "members_cpu_seconds": {m["name"]: m["cpu_seconds"] for m in record["members"]}},
-    }  # fmt: skip
-
-
-def many_votes(n_cells: int, n_tools: int, *, seed: int = 0) -> np.ndarray:
-    """Ontology indices of made votes: 60 types, one vote in ten on another type, one in fifty empty."""
-    ontology = load_ontology()
-    rng = np.random.default_rng(seed)
-    types = rng.choice(ontology.descendants(ontology.index("CL:0000000")), 60, replace=False)
-    votes = np.repeat(types[rng.integers(60, size=n_cells)][:, None], n_tools, axis=1)
-    wrong = rng.random(votes.shape) < 0.1
-    votes[wrong] = types[rng.integers(60, size=wrong.sum())]
-    votes[rng.random(votes.shape) < 0.02] = -1
-    return votes.astype(np.int32)
-
-
-def vote_at_scale(folder: Path, n_cells: int, n_tools: int) -> dict[str, object]:
-    """``celljury vote`` on a table, in a process of its own, and the reducer's part alone."""
-    ontology = load_ontology()
-    votes = many_votes(n_cells, n_tools)
-    started = time.perf_counter()
-    reduce_votes(votes, ontology, threshold=1.0, too_general=np.zeros(len(ontology), bool))
-    reducer = time.perf_counter() - started
-    ids = np.array([*ontology.ids, ""])
-    table = pd.DataFrame({f"tool{j}": pd.Categorical.from_codes(votes[:, j] % len(ids), ids) for j in range(n_tools)})
-    table.insert(0, "cell_id", [f"cell{i}" for i in range(n_cells)])
-    table.to_csv(folder / "votes.tsv", sep="\t", index=False)
-    del table
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    columns = ",".join(f"tool{j}" for j in range(n_tools))
-    code = "from celljury.cli import main; main()"
-    command = [sys.executable, "-c", code, "vote", str(folder / "votes.tsv"), "--columns", columns, "--out"]
-    subprocess.run([*command, str(folder / "vote"), "--json"], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    record = json.loads((folder / "vote" / "run.json").read_text())
-    return {
-        "n_cells": n_cells, "n_tools": n_tools, "reducer_wall_seconds": round(reducer, 2),
-        "command_wall_seconds": round(time.perf_counter() - started, 1),
-        "command_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "peak_memory_mb": record["total"]["peak_memory_mb"]["main"],
-        "n_items": sum(1 for _ in (folder / "vote" / "queue.tsv").open()) - 1,
-    }  # fmt: skip
+KNOWN = ("P1", "P2", "P3", "P3-200", "P4")
+LEFT_OUT = ("U1", "U2", "U3", "U4", "U5")
+PARTS = ("pairs", "unseen", "atlas", "vote", "walk")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks.json"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--vote-cells", type=int, default=1_000_000)
+    options = _options()
+    options.work.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {"versions": versions(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    real = SHARED.is_dir()
+    if not real:
+        print("pairs, unseen and atlas skipped: they need ../shared/data (real sets that are not part of the repository)")
+    members = tuple(options.members.split(",")) if options.members else None
+
+    def case(name: str) -> Any:
+        print(f"[{name}]", flush=True)
+        return ready(name, PAIRS[name], options.work, members=members, seed=options.seed)
+
+    def part(name: str, make: Callable[[], Any]) -> None:
+        if name in options.only and (real or name in ("vote", "walk")):
+            found[name] = _plain(make())
+            write_json(options.out, found)
+
+    wanted = options.pairs.split(",") if options.pairs else [*KNOWN, *LEFT_OUT]
+    # First what is timed, while this process is small and nothing of it is counted with the workers.
+    part("pairs", lambda: {name: pair_report(case(name)) | {"cost": case(name).cost} for name in KNOWN if name in wanted})
+    part("unseen", lambda: {name: unseen_report(case(name)) for name in LEFT_OUT if name in wanted})
+    part("atlas", partial(atlas_report, options.work, seeds=options.seeds, members=members, heavy=not members))
+    with tempfile.TemporaryDirectory() as folder:
+        part("vote", lambda: vote_at_scale(Path(folder), options.cells, 10))
+    part("walk", lambda: walk_at_scale(options.cells))
+    text = bench_tables.markdown(found)
+    print(text)
+    write_text(options.out.with_suffix(".md"), text)
+    print(f"written: {options.out}, {options.out.with_suffix('.md')}")
+    if options.docs:
+        write_text(options.docs / "benchmarks.md", text)
+        cases = [case(name) for name in KNOWN if name in found.get("pairs", {})]
+        if cases:
+            bench_figures.draw_calls(options.docs / "pictures", figure_tables(joined(cases)))
+        cases = {name: case(name) for name in LEFT_OUT if name in found.get("unseen", {})}
+        if cases:
+            bench_figures.draw_rocs(options.docs / "pictures", cases)
+        print(f"written: {options.docs / 'benchmarks.md'}, {options.docs / 'pictures'}/bench_*.png")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks.json"), help="JSON to write; .md beside it")
+    parser.add_argument("--work", type=Path, default=Path("build/bench"), help="where juries and runs are kept")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {', '.join(PARTS)}")
+    parser.add_argument("--pairs", help=f"pairs, of {', '.join((*KNOWN, *LEFT_OUT))}")
+    parser.add_argument("--members", help="members instead of the default six, for a quick look")
+    parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="seeds of the atlas")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the juries")
+    parser.add_argument("--cells", type=int, default=1_000_000, help="cells of vote and walk")
+    parser.add_argument("--docs", type=Path, help="folder for benchmarks.md and pictures, such as docs")
     options = parser.parse_args()
-    found: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as name:
-        found["vote"] = vote_at_scale(Path(name), options.vote_cells, 10)
-        print(json.dumps(found["vote"], indent=1))
-        if SHARED.is_dir():
-            p1 = pair_p1(Path(name), options.seed)
-            found["P1"] = p1
-            print(pd.DataFrame(p1["scores"]).T.to_string())
-            print(json.dumps({key: p1[key] for key in ("fit", "annotate")}, indent=1))
-        else:
-            print("P1 skipped: needs ../shared/data (real data sets that are not part of the repository)")
-    options.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"written: {options.out}")
+    options.only = options.only.split(",")
+    options.seeds = tuple(int(seed) for seed in options.seeds.split(","))
+    if unknown := set(options.only) - set(PARTS):
+        parser.error(f"--only: expected {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    if unknown := set((options.pairs or "P1").split(",")) - {*KNOWN, *LEFT_OUT}:
+        parser.error(f"--pairs: expected {', '.join((*KNOWN, *LEFT_OUT))}, got {', '.join(sorted(unknown))}")
+    return options
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def pair_report(case: Case) -> dict[str, Any]:
         "matching": case.run.record["calibration"]["matching"],
         "reliability": case.run.record["calibration"]["reliability"],
         "tiers": {tier: tier_row(case, case.decide(held, tier=tier), held) for tier in TIERS},
+        "left_out": {row["label"]: row for row in case.jury.about["calibration"]["left_out"]},
         "match": match_rows(case) if case.run.record["calibration"]["matching"]["matched"] else None,
     }
 
