@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from celljury.api import annotate, vote
+    from celljury.api import annotate, fit, vote
     from celljury.calls import Calls
     from celljury.jury import Jury
     from celljury.ontology.graph import CellOntology
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from celljury.votes import Votes
 
 __version__ = "0.1.0"
-__all__ = ["Calls", "CellOntology", "Jury", "Run", "Votes", "annotate", "load_ontology", "vote"]
+__all__ = ["Calls", "CellOntology", "Jury", "Run", "Votes", "annotate", "fit", "load_ontology", "vote"]
 
 # Imported on first use: a program that only asks for the version should not wait for pandas and scipy.
 _HOME = {
@@ -25,6 +25,7 @@ _HOME = {
     "Run": "celljury.run",
     "Votes": "celljury.votes",
     "annotate": "celljury.api",
+    "fit": "celljury.api",
     "load_ontology": "celljury.ontology.load",
     "vote": "celljury.api",
 }

@@ -36,6 +36,7 @@ from celljury.provenance import (
     write_text,
 )  # fmt: skip
 from celljury.reasons import Background
+from celljury.report.card import write_card_page
 from celljury.report.figures import draw_figures
 from celljury.report.summary import summarize
 from celljury.review.queue import build_queue
@@ -57,6 +58,29 @@ log = logging.getLogger(__name__)
 
 # Rows of a table reduced and written at once: bounds memory at a few hundred MB for ten columns.
 VOTE_ROWS = 250_000
+
+
+def fit(
+    reference: Any,
+    *,
+    labels: str,
+    out: Path | str,
+    batch: str | None = None,
+    donor: str | None = None,
+    label_map: Path | str | None = None,
+    on_unmapped: Literal["stop", "abstain"] = "stop",
+    config: Config | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Jury:
+    """Fit a jury and write its card as a page, ``card.html``; parameters and errors as in `Jury.fit`."""
+    jury = Jury.fit(
+        reference, labels=labels, batch=batch, donor=donor, out=out, label_map=label_map, on_unmapped=on_unmapped,
+        config=config, resume=resume, overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+    write_card_page(jury.folder)
+    return jury
 
 
 def annotate(
@@ -204,7 +228,7 @@ def vote(
                 for name, column in ballot.columns.items()
             },
             "members": [{"name": name, "absent": None} for name in columns],
-            "tier": "none", "alpha": None,
+            "rule": config.reduce.effective(calibrated=False), "tier": "none", "alpha": None,
             "promise": "Labels of other tools: agreement is a share of votes, not a probability of being right, and no"
             " error rate is promised.",
             "cpu_seconds": round(cpu_seconds() - started, 2),

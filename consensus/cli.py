@@ -105,7 +105,7 @@ def demo(
         print(json.dumps(_outcome(run)))
         return
     from celljury.demo import NOTE, left_out_in_words, walk_in_words
-    from celljury.report.page import members_text, summary_text
+    from celljury.report.page import members_text, notes_text, summary_text
 
     print(
         "\n".join(
@@ -113,6 +113,7 @@ def demo(
                 "",
                 NOTE,
                 "",
+                *notes_text(run),
                 *members_text(run),
                 "",
                 *summary_text(run),
@@ -153,29 +154,28 @@ def fit(
     """Train the members on a labelled reference; the jury then annotates any number of queries."""
     with clear_errors(resumable=True), progress_of(quiet=as_json) as progress:
         _one_of(on_unmapped, ("stop", "abstain"), "--on-unmapped")
+        from celljury.api import fit as run_fit
         from celljury.config import Config
-        from celljury.jury import Jury
 
         settings = Config.read(
             config, members=_names(members), counts=counts, seed=seed, threads=threads, engine=engine,
             settings__celltypist__trust_model=trust_model or None,
         )  # fmt: skip
-        jury = Jury.fit(
+        jury = run_fit(
             reference, labels=labels, batch=batch, donor=donor, out=out, label_map=label_map,
             on_unmapped="abstain" if on_unmapped == "abstain" else "stop", config=settings, resume=resume,
             overwrite=overwrite, progress=progress,
         )  # fmt: skip
-    about = jury.about
+    card = json.loads((jury.folder / "card.json").read_text(encoding="utf-8"))
     if as_json:
-        print(json.dumps({"jury": str(out), "members": about["members"], "n_cells": about["reference"]["n_cells"]}))
+        told = {name: card[name] for name in ("tier", "alpha", "promise", "warnings")}
+        known = {"jury": str(out), "card": str(out / "card.html"), "members": card["members"]}
+        print(json.dumps({**known, "n_cells": card["reference"]["n_cells"], **told}))
         return
-    print(
-        f"\n{about['reference']['n_cells']:,} cells of {len(about['terms'])} types, {len(about['genes']['names']):,} genes."
-    )
-    from celljury.report.page import member_lines
+    from celljury.report.card_words import card_text
 
-    print("\n".join(member_lines(about["members"])))
-    print(f"\nThe jury: {out} (card: {out / 'card.json'}). Next: celljury annotate QUERY.h5ad --jury {out} --out RUN")
+    print("\n".join(["", *card_text(card)]))
+    print(f"\nThe jury: {out} (card: {out / 'card.html'}). Next: celljury annotate QUERY.h5ad --jury {out} --out RUN")
 
 
 @app.command(epilog="Example: [bold]celljury annotate query.h5ad --jury blood.jury --batch sample --out run[/bold]")
@@ -426,9 +426,9 @@ def _say_run(run: Run, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_outcome(run)))
         return
-    from celljury.report.page import members_text, summary_text
+    from celljury.report.page import members_text, notes_text, summary_text
 
-    print("\n".join(["", *members_text(run), "", *summary_text(run)]))
+    print("\n".join(["", *notes_text(run), *members_text(run), "", *summary_text(run)]))
     _say_files(run)
 
 

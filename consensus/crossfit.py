@@ -300,7 +300,8 @@ def gather(
     rows = plan.rows
     label = reference.label
     known = np.ones(len(rows), bool)
-    for codes in (plan.fold, plan.heavy_fold):
+    light, heavy = members_of(fitted)
+    for codes in ([plan.fold] if light else []) + ([plan.heavy_fold] if heavy else []):
         for f in np.unique(codes[rows]):
             trained = np.bincount(label[codes != f], minlength=len(reference.terms)) > 0
             here = codes[rows] == f
@@ -316,7 +317,7 @@ def gather(
         unit=plan.unit,
         fold=plan.fold[rows],
         heavy_fold=plan.heavy_fold[rows],
-        heavy=members_of(fitted)[1],
+        heavy=heavy,
         known=known,
         points=space.project(cells),
         log_counts=np.log10(1 + counts).astype(np.float32),

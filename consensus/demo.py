@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from celljury.api import annotate
-from celljury.jury import Jury
+from celljury.api import annotate, fit
 from celljury.provenance import make_folder, now, write_json
 
 if TYPE_CHECKING:
     from celljury.config import Config
+    from celljury.jury import Jury
     from celljury.progress import Progress
     from celljury.run import Run
 
@@ -78,7 +78,7 @@ def run_demo(out: Path, *, config: Config, overwrite: bool, progress: Progress) 
     reference, query = demo_halves()
     reference.write_h5ad(out / "reference.h5ad")
     shutil.copyfile(demo_map(), out / "labels.sssom.tsv")
-    jury = Jury.fit(
+    jury = fit(
         out / "reference.h5ad", labels=LABELS, label_map=demo_map(), out=out / "jury", config=config, progress=progress
     )
     partial = out / "query.partial.h5ad"

@@ -45,7 +45,7 @@ from celljury.query import Query, sample_of
 from celljury.reasons import Background
 from celljury.run import Run
 from celljury.space import Space
-from celljury.tell import describe_evidence, describe_verdict, write_card
+from celljury.tell import count_unseen, describe_evidence, describe_verdict, unseen_note, write_card
 from celljury.verdict import reach_verdict
 from celljury.votes import MemberRecord
 from celljury.voting import collect_votes, find_doublets, write_calls
@@ -475,6 +475,11 @@ class Jury:
                 folder, self.background(record, config), ontology=self.ontology, flagged=flagged, config=config,
                 progress=progress, verdict=verdict,
             )  # fmt: skip
+        if verdict is not None:
+            n_unseen = count_unseen(folder)
+            record["calibration"]["n_unseen"] = n_unseen
+            if note := unseen_note(n_unseen, cells.n_cells):
+                record["calibration"]["notes"].insert(0, note)
         write_json(
             folder / "run.json",
             {

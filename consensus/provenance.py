@@ -30,9 +30,10 @@ RECORDED = (
 
 # What runs, juries and the demo write, at the top of their folders.
 OURS = frozenset(
-    "adapted calls calls.parquet card.json demo.json evaluation figures final.parquet genes.npz jury jury.json labels.sssom.tsv"
-    " log.jsonl members ontology.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html run run.json"
-    " scratch space.npz tables unfinished.json votes".split()
+    "adapted calibration calls calls.parquet card.html card.json demo.json evaluation figures final.parquet "
+    "genes.npz jury jury.json labels.sssom.tsv log.jsonl markers.json members ontology.npz quality.json "
+    "query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html run run.json scratch space.npz tables "
+    "tree.npz unfinished.json votes".split()
 )
 
 

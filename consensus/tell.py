@@ -124,7 +124,7 @@ def pool_warnings(decision: Decision) -> list[str]:
     return [
         *said,
         f"On held-out cells the pool is right on {100 * own:.1f} %, its best member {best['name']} on"
-        f" {100 * best['accuracy']:.1f} %: the others do not help there. Which member is best may differ on a query."
+        f" {100 * best['accuracy']:.1f} %: the others do not help there. Which member is best may differ on a query.",
     ]
 
 
@@ -190,6 +190,8 @@ def describe_verdict(
         "exchangeable": exchangeable_record(verdict, batches),
         "notes": notes,
     }
+    if verdict.neighbors is not None:
+        record["neighbor_rule"] = {name: round(value, 4) for name, value in verdict.neighbors.items()}
     if verdict.belonging is not None:
         record["shift"] = {
             f"{kind} ({member})": round(float(shift), 3)
@@ -222,6 +224,15 @@ def unseen_note(n_unseen: int, n_cells: int) -> str | None:
         f"{n_unseen:,} of {n_cells:,} cells do not belong to the reference. Strangeness is read against the query's own"
         " lower quartile, so where most of a query is unseen, cells are missed: check whether this reference fits."
     )
+
+
+def count_unseen(folder: Path) -> int:
+    """Return how many cells of a run are unseen."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    status = pq.read_table(folder / "calls.parquet", columns=["status"])["status"].cast("string")
+    return int(pc.sum(pc.equal(status, "unseen")).as_py() or 0)
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 # A query of which more is found unseen than this has moved the yardstick that its own cells are; it is said.
 MUCH_UNSEEN = 0.2
+NEIGHBORS, HLCA_THRESHOLD = "scvi_knn", 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ class Verdict:
     batch
         Batch of each cell, int32 (n_cells,).
     own
-        Per member its held-out scores and the query's shift against them.
+        Per member the p-values of its own distance, float32 (n_cells,).
+    neighbors
+        What the rule of the Human Lung Cell Atlas says of the run, see `neighbor_rule`; None without ``scvi_knn``.
     compartment
         Of each ontology term, int32 (n_ontology_terms,).
     """
@@ -104,6 +107,7 @@ class Verdict:
     exchangeable: Exchangeability | None
     batch: NDArray[np.int32]
     own: dict[str, NDArray[np.float32]]
+    neighbors: dict[str, float] | None
     compartment: NDArray[np.int32]
     marker_genes: tuple[str, ...]
     measured: NDArray[np.bool_]
@@ -220,6 +224,7 @@ def reach_verdict(
     held = held.restricted(members, absent)
     decision = learn_decision(held, ontology, config.calibration, terms=terms, patterns=patterns, n_cells=n_cells)
     tops, sure, strange, units, batch, measured = [], [], [], [], [], []
+    unsure: list[Doubles] = []
     scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ("symphony", "scanvi") if name in members}
     for table in run.parts("votes"):
         votes = votes_from_table(table, ontology).without(absent)
@@ -230,6 +235,8 @@ def reach_verdict(
         measured.append(_measures(table))
         for name, column in scores.items():
             column.append(votes.strange[:, members.index(name)])
+        if NEIGHBORS in members:
+            unsure.append(uncertainty(votes, members.index(NEIGHBORS)))
         if decision.belonging is not None:
             units.append(decision.belonging.units(votes, found.top))
             strange.append(unshifted(decision.belonging, votes, found.top))
@@ -251,9 +258,13 @@ def reach_verdict(
         for name, column in scores.items()
         if name not in absent
     }
+    neighbors = None
+    if unsure and NEIGHBORS not in absent:
+        known = uncertainty(held.votes, members.index(NEIGHBORS))
+        neighbors = neighbor_rule(np.concatenate(unsure), known, eps=config.calibration.eps)
     genes = marker_columns(references, sample.genes)
     return Verdict(
-        decision, belonging, references, ontology, quality, doublet, exchangeable, of_batch, own,
+        decision, belonging, references, ontology, quality, doublet, exchangeable, of_batch, own, neighbors,
         compartments(np.arange(len(ontology), dtype=np.int32), ontology),
         tuple(sample.genes[i] for i in genes), sample.present[genes],
     )  # fmt: skip
@@ -301,6 +312,30 @@ def confidence(votes: Votes) -> NDArray[np.float32]:
     total = np.where(known, table, 0).sum(axis=1)
     n_known = known.sum(axis=1)
     return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
+
+
+def uncertainty(votes: Votes, j: int) -> Doubles:
+    """Return 1 - largest mass of one member, float64 (n_cells,), NaN where it did not vote."""
+    assert votes.mass is not None
+    largest = np.asarray(votes.mass[j].max(axis=1).todense(), np.float64).ravel()
+    return np.where(votes.terms[:, j] >= 0, 1 - largest, np.nan)
+
+
+def neighbor_rule(query: Doubles, held: Doubles, *, eps: float) -> dict[str, float]:
+    """Return what the Human Lung Cell Atlas's rule finds: weighted-kNN uncertainty above 0.2 is unknown.
+
+    Sikkema 2023 (doi:10.1038/s41591-023-02327-2). ``published`` is its threshold and ``above_published`` the share of
+    the query above it; ``recalibrated`` that which a share ``eps`` of held-out cells exceeds, and the query's share
+    above that. It stands beside our own test and decides nothing.
+    """
+    own, known = query[np.isfinite(query)], held[np.isfinite(held)]
+    threshold = float(np.quantile(known, 1 - eps)) if len(known) else 1.0
+    return {
+        "published": HLCA_THRESHOLD,
+        "above_published": float((own > HLCA_THRESHOLD).mean()) if len(own) else 0.0,
+        "recalibrated": threshold,
+        "above_recalibrated": float((own > threshold).mean()) if len(own) else 0.0,
+    }
 
 
 def strangest(belonging: Belonging, units: Doubles) -> NDArray[np.int8]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celljury.report.card_promise import named, names_of
 from celljury.report.markup import (
+    NOTHING,
     Column,
     bars,
     changes,
@@ -145,7 +146,7 @@ def recall_block(card: Mapping[str, Any]) -> Html | None:
         Column("type", number=False),
         Column("cells", "in the reference"),
         *(Column(m["name"]) for m in members),
-        Column(POOL, f"▼ marks a member more than {WELL_BELOW:g} below the pool; {'–'} no such cell was judged"),
+        Column(POOL, f"▼ marks a member more than {WELL_BELOW:g} below the pool; {NOTHING}: no such cell was judged"),
     )
     rows = [
         (

@@ -32,11 +32,14 @@ table{{border-collapse:collapse;width:100%}}caption{{text-align:left;font-weight
 caption span{{display:block;font-weight:400;color:{MUTED};font-size:12.5px;line-height:1.4;max-width:110ch}}
 caption b{{font-weight:600}}
 td,th{{padding:4px 8px;text-align:left;font-size:13px;border-bottom:1px solid {LINE};vertical-align:top}}
-tr>:first-child{{padding-left:0}}thead th{{color:{MUTED};font-weight:500;vertical-align:bottom;line-height:1.25}}tbody th{{font-weight:500;min-width:15ch}}
+tr>:first-child{{padding-left:0}}thead th{{color:{MUTED};font-weight:500;vertical-align:bottom;line-height:1.25}}
+tbody th{{font-weight:500;min-width:15ch}}
 .n{{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}}
 th.n{{white-space:normal}}td.bar{{background:linear-gradient(90deg,{TINT} var(--share),transparent var(--share))}}
 tr.pool>*{{border-top:2px solid {CALL};font-weight:650}}.id{{color:{MUTED};font-size:12px;font-weight:400;white-space:nowrap}}
-.whole,data{{white-space:nowrap}}.pair tbody th{{min-width:9ch}}.wide{{min-width:22ch}}.flag{{color:{STRANGE};font-weight:600}}td .flag{{white-space:nowrap}}
+.whole,data{{white-space:nowrap}}
+.pair tbody th{{min-width:9ch}}.wide{{min-width:22ch}}
+.flag{{color:{STRANGE};font-weight:600}}td .flag{{white-space:nowrap}}
 .vh{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
 svg{{display:block;width:100%;max-width:600px;height:auto;margin:6px 0 4px}}svg text{{font-size:12.5px;fill:{INK}}}
 svg .quiet{{fill:{MUTED}}}svg .value{{font-variant-numeric:tabular-nums}}svg rect.room{{fill:{GROUND}}}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 _VOID = frozenset({"meta", "rect", "circle", "line"})
-NOTHING = "–"
+NOTHING = "-"
 # Characters that a chart has room for; the whole name stands in the table below it.
 LONGEST_NAME = 24
 

@@ -51,6 +51,12 @@ def members_text(run: Run) -> list[str]:
 
 def notes_text(run: Run) -> list[str]:
     """Return what a reader must know before the calls: warnings, then notes; nothing where there are none."""
+    warnings, notes = _notes(run)
+    return [*warning_lines(warnings), *(["Notes:", *(f"  {text}" for text in notes)] if notes else [])]
+
+
+def _notes(run: Run) -> tuple[list[str], list[str]]:
+    """Return the warnings and the notes of a run."""
     found: Mapping[str, Any] = run.record.get("calibration") or {}
     unlike = found.get("exchangeable", {}).get("unlike", [])
     warnings = list(run.record.get("warnings", []))
@@ -61,8 +67,7 @@ def notes_text(run: Run) -> list[str]:
             f"{len(unlike)} of {n_batches} batches are unlike the held-out cells, so no error rate is promised for theirs:"
             f" {', '.join(unlike)}. Why stands below, with the promise.",
         )
-    notes = found.get("notes", [])
-    return [*warning_lines(warnings), *(["Notes:", *(f"  {text}" for text in notes)] if notes else [])]
+    return warnings, list(found.get("notes", []))
 
 
 def summary_text(run: Run) -> list[str]:
@@ -102,6 +107,7 @@ def files_text(run: Run, *, extra: Mapping[str, Path]) -> list[str]:
 def outcome(run: Run) -> dict[str, Any]:
     """Return the run's outcome as plain values."""
     table = pd.read_csv(run.folder / "tables" / "terms.tsv", sep="\t", keep_default_na=False)
+    warnings, notes = _notes(run)
     return {
         "run": str(run.folder),
         "n_cells": int(table["n_cells"].sum()),
@@ -111,7 +117,8 @@ def outcome(run: Run) -> dict[str, Any]:
         "tier": run.record["tier"],
         "alpha": run.record.get("alpha"),
         "promise": run.record["promise"],
-        "notes": notes_text(run),
+        "warnings": warnings,
+        "notes": notes,
         "members": {member["name"]: member["absent"] or "present" for member in run.record["members"]},
         "terms": table[["term", "label", "n_cells"]].to_dict("records"),
     }
