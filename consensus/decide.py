@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 # Names of what is compared between held-out donors and the query's batches, as people read them.
 DEPTH, SURENESS, STRANGENESS = "median counts per cell (log10)", "mean top probability", "median strangeness"
 
+# Differences too small to matter: a quarter more or less depth (within donors of one study 10-30 % are usual), two
+# points of probability, a quarter of a cell's spread in strangeness for each of its kinds.
+TOLERANCE = {DEPTH: 0.1, SURENESS: 0.02, STRANGENESS: 1.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
@@ -350,16 +354,20 @@ def evidence_of(
         "members": members,
         "pool": {
             "rule": decision.settings.pool, "temperature": _plain(decision.temperature),
-            "accuracy": _plain(float(right.mean())), "macro_f1": _plain(macro_f1(found.top, truth)),
+            "accuracy": _plain(_share(right)), "macro_f1": _plain(macro_f1(found.top, truth)),
             "log_loss": _plain(log_loss(found.mass[voted], truth[voted])),
             "ece": _plain(expected_calibration_error(found.mass.max(axis=1, initial=0), right)),
             "recall": recall(found.top),
         },
         "calls": {
-            "wrong": _plain(float((labelled & ~covered).mean())), "labelled": _plain(float(labelled.mean())),
+            "wrong": _plain(_share(labelled & ~covered)), "labelled": _plain(_share(labelled)),
             "information_kept": _plain(float(kept.sum() / total)) if total > 0 else None,
         },
     }  # fmt: skip
+
+
+def _share(cells: NDArray[np.bool_]) -> float:
+    return float(cells.mean()) if len(cells) else float("nan")
 
 
 def _plain(value: float) -> float | None:

@@ -146,8 +146,10 @@ class Host:
 
     def _read(self, folder: str, reader: Any) -> Any:
         # Members of one kind take the same block one after the other: read it once.
-        if self._last[0] != folder:
-            self._last = (folder, reader(Path(folder)))
+        # A folder may be written again: its description, which is written last, tells.
+        key = f"{folder} {(Path(folder) / 'block.json').stat().st_mtime_ns}"
+        if self._last[0] != key:
+            self._last = (key, reader(Path(folder)))
         return self._last[1]
 
 
@@ -277,6 +279,7 @@ class Bench:
     def __init__(self, engine: str, folder: Path, *, threads: int, time_limit: float | None = None) -> None:
         self.engine, self.folder, self.threads, self.time_limit = engine, folder, threads, time_limit
         self._workers: dict[str, _Worker] = {}
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed: what it wrote may be half
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Bench:

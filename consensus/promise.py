@@ -100,7 +100,11 @@ class Exchangeability:
 
 
 def check_exchangeable(
-    calibration: Mapping[str, Doubles], query: Mapping[str, Doubles], *, level: float = LEVEL
+    calibration: Mapping[str, Doubles],
+    query: Mapping[str, Doubles],
+    *,
+    level: float = LEVEL,
+    tolerance: Mapping[str, float] | None = None,
 ) -> Exchangeability:
     """Return which query batches lie outside the prediction interval of one further donor.
 
@@ -120,6 +124,9 @@ def check_exchangeable(
         By the same names, its value in each query batch, float64 (n_batches,).
     level
         Share of batches like the donors that may be found outside, between 0 and 1.
+    tolerance
+        By name, a distance from the donors' mean that is too small to matter: an interval is at least that wide to
+        either side. Donors that hardly differ would else find any batch outside.
 
     Raises
     ------
@@ -141,6 +148,7 @@ def check_exchangeable(
         return Exchangeability(names, n_donors, values, -wide, wide, least, most, np.zeros(values.shape, bool))
     mean, sd = donors.mean(axis=0), donors.std(axis=0, ddof=1)
     half = stdtrit(n_donors - 1, 1 - level / (2 * len(names))) * sd * np.sqrt(1 + 1 / n_donors)
+    half = np.maximum(half, [(tolerance or {}).get(name, 0.0) for name in names])
     slack = ROUNDING * np.maximum(np.abs(mean), 1)
     outside = np.abs(values - mean) > half + slack
     return Exchangeability(names, n_donors, values, mean - half, mean + half, least, most, outside)
@@ -187,7 +195,7 @@ def promise(
     tiers = {"exact-donor": _exact_donor, "cluster-t": _cluster_t, "cell": _cell, "none": _none}
     sentences = [
         *tiers[threshold.tier](threshold, unit or "donor"),
-        *([f"Why this one: {threshold.why}."] if threshold.why and threshold.tier != "none" else []),
+        *([f"Why this one: {_in_units(threshold.why, unit)}."] if threshold.why and threshold.tier != "none" else []),
         *_strata(threshold, unit or "donor"),
         *downgraded,
         *_unseen(eps),
@@ -241,7 +249,7 @@ def _cell(threshold: Threshold, unit: str) -> list[str]:
 
 def _none(threshold: Threshold, unit: str) -> list[str]:
     sentences = [
-        f"No error rate is promised{f': {threshold.why}' if threshold.why else ''}.",
+        f"No error rate is promised{f': {_in_units(threshold.why, unit)}' if threshold.why else ''}.",
         "A call's support is a share of votes or of pooled probability, not a probability of being right.",
     ]
     if threshold.n_cells:
@@ -259,6 +267,11 @@ def _wanting(threshold: Threshold, unit: str) -> str:
         f"A promise about new {_many(unit)} needs at least {MIN_DONORS} of them held out (approximate) or {exact} (exact);"
         f" here {had}."
     )
+
+
+def _in_units(why: str, unit: str | None) -> str:
+    """Return a reason with the units that were held out: batches may stand in for donors."""
+    return why.replace("donors", "batches").replace("donor", "batch") if unit == "batch" else why
 
 
 def _strata(threshold: Threshold, unit: str) -> list[str]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # A member that voted on a smaller share of held-out cells is named: its weight rests on little.
 LEAST_HELD_OUT = 0.8
+# Below it the shift between query and reference costs more false alarms than eps (tests/consensus/test_reject.py).
+FEW_CELLS = 100
 
 NO_CALIBRATION = (
     "Not calibrated (calibration.enabled = false): no error rate is promised, and whether a cell belongs to the reference"
@@ -180,6 +182,12 @@ def describe_verdict(
             " that held-out cells chose."
         )
     notes = [matching["sentence"], *verdict.quality.notes, *([no_doublets] if no_doublets else [])]
+    n_cells = len(verdict.batch)
+    if verdict.belonging is not None and n_cells < FEW_CELLS:
+        notes.append(
+            f"With {n_cells} cells the query's own shift is poorly known: more cells of known types may be called unseen"
+            f" than {100 * decision.settings.eps:.3g} % (simulated at 5 %: 15 % of 5 cells, 9 % of 20, 8 % of 50)."
+        )
     record = decision_record(decision, held, ontology)
     record |= {
         "matching": matching,

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celljury.decide import DEPTH, STRANGENESS, SURENESS, Decision, by_group, compartments, learn_decision, unshifted
+from celljury.decide import (
+    DEPTH,
+    STRANGENESS,
+    SURENESS,
+    TOLERANCE,
+    Decision,
+    by_group,
+    compartments,
+    learn_decision,
+    unshifted,
+)
 from celljury.engine import member_class
 from celljury.errors import MemberUnavailableError
 from celljury.marker_ranges import contradictions
@@ -250,7 +260,7 @@ def reach_verdict(
     statistics = {name: by_group(each, of_batch, name) for name, each in values.items()}
     exchangeable = None
     if held.unit is not None and len(np.unique(of_batch)) == len(batches):
-        exchangeable = check_exchangeable(decision.donor_statistics, statistics)
+        exchangeable = check_exchangeable(decision.donor_statistics, statistics, tolerance=TOLERANCE)
     own = {
         name: own_p_values(
             np.concatenate(column), held.votes.strange[:, members.index(name)], held.fold_of(name)

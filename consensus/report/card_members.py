@@ -89,7 +89,7 @@ def members_block(card: Mapping[str, Any]) -> Html:
                changes("Calibration error before and after", gaps), calibration),
             class_="pair",
         ),
-        *((el("h3", "Not in this jury"), _presence(card)) if any(m["absent"] for m in card["members"]) else ()),
+        _absences(card),
         name="members",
     )  # fmt: skip
 
@@ -104,10 +104,17 @@ def _method(method: str, temperature: float | None) -> Html:
 
 
 def _presence(card: Mapping[str, Any]) -> Html:
+    """Return all members, present or why not: for a card without numbers of theirs."""
     rows = [(m["name"], m["version"] or None, f"absent: {m['absent']}" if m["absent"] else "present")
             for m in card["members"]]  # fmt: skip
     columns = (Column("member", number=False), Column("library", number=False), Column("state", number=False))
     return table("Members that were asked for", columns, rows)
+
+
+def _absences(card: Mapping[str, Any]) -> Html | None:
+    rows = [(m["name"], m["absent"]) for m in card["members"] if m["absent"]]
+    columns = (Column("member", number=False), Column("why", number=False))
+    return table("Members that are absent", columns, rows) if rows else None
 
 
 def _against_best(members: list[dict[str, Any]], pool: Mapping[str, Any]) -> Html | None:

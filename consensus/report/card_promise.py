@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from celljury.report.card_words import all_warnings, in_sentences, tier_in_words, units_of
 from celljury.report.markup import (
+    NOTHING,
     Column,
     bulleted,
     count,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from celljury.report.markup import Html
 
 # More than these are folded: they are read when they are looked for.
-FEW_WARNINGS, FEW_TYPES = 12, 8
+FEW_WARNINGS, FEW_TYPES = 12, 5
 _OPENINGS = ("Promised:", "Aimed at:", "Not promised:", "Estimate, no guarantee:", "No error rate is promised")
 
 
@@ -109,9 +110,11 @@ def thresholds_block(card: Mapping[str, Any]) -> Html | None:
     )
     rows = [
         (
-            _stratum(row["scope"], row["terms"], names), _support(row["value"]), row["tier"], share(row["mean_risk"]),
+            _stratum(row["scope"], row["terms"], names), _support(row["value"]),
+            el("span", row["tier"], class_="whole"), share(row["mean_risk"]),
             *((share(row["max_risk"]),) if grouped else ()), share(row["bound"]),
-            *((count(row["n_donors"]),) if grouped else ()), count(row["n_cells"]), row["why"] or None,
+            *((count(row["n_donors"]),) if grouped else ()), count(row["n_cells"]),
+            el("div", row["why"] or NOTHING, class_="sentence"),
         )
         for row in found["thresholds"]
     ]  # fmt: skip

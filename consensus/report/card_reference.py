@@ -200,7 +200,11 @@ def _labels(card: Mapping[str, Any]) -> list[Html]:
         Column("label in the file", number=False),
         Column("cells"),
         Column("term", number=False),
-        Column("by", "id: it is one; name: label or synonym of the ontology; map: your table", number=False),
+        Column(
+            "by",
+            "id: it is one (replaced_id: an obsolete one); label, synonym: the ontology has it; map: your table",
+            number=False,
+        ),
         Column("relation", number=False),
     )
     rows = [

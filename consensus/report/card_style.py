@@ -29,7 +29,8 @@ p{{margin:0 0 8px;max-width:100ch}}ul{{margin:0;padding-left:20px;max-width:110c
 .scroll{{overflow-x:auto;margin-top:6px}}.scroll:focus-visible,summary:focus-visible,a:focus-visible
 {{outline:2px solid {CALL};outline-offset:2px}}
 table{{border-collapse:collapse;width:100%}}caption{{text-align:left;font-weight:600;padding-bottom:5px}}
-caption span{{display:block;font-weight:400;color:{MUTED};font-size:12.5px;line-height:1.4;max-width:110ch}}
+caption span{{display:block;font-weight:400;color:{MUTED};font-size:12.5px;line-height:1.4;
+max-width:min(110ch,calc(100vw - 84px))}}.pair caption span{{max-width:calc(50vw - 76px)}}
 caption b{{font-weight:600}}
 td,th{{padding:4px 8px;text-align:left;font-size:13px;border-bottom:1px solid {LINE};vertical-align:top}}
 tr>:first-child{{padding-left:0}}thead th{{color:{MUTED};font-weight:500;vertical-align:bottom;line-height:1.25}}
@@ -38,7 +39,7 @@ tbody th{{font-weight:500;min-width:15ch}}
 th.n{{white-space:normal}}td.bar{{background:linear-gradient(90deg,{TINT} var(--share),transparent var(--share))}}
 tr.pool>*{{border-top:2px solid {CALL};font-weight:650}}.id{{color:{MUTED};font-size:12px;font-weight:400;white-space:nowrap}}
 .whole,data{{white-space:nowrap}}
-.pair tbody th{{min-width:9ch}}.wide{{min-width:22ch}}
+.pair tbody th{{min-width:9ch}}.wide{{min-width:22ch}}.sentence{{min-width:17ch}}
 .flag{{color:{STRANGE};font-weight:600}}td .flag{{white-space:nowrap}}
 .vh{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
 svg{{display:block;width:100%;max-width:600px;height:auto;margin:6px 0 4px}}svg text{{font-size:12.5px;fill:{INK}}}
@@ -48,10 +49,14 @@ svg .member{{fill:{MEMBER};stroke:{MEMBER}}}svg .pool{{fill:{CALL};stroke:{CALL}
 svg circle{{stroke-width:2}}svg circle.hollow{{fill:{PAPER}}}svg rect{{stroke:none}}
 details{{margin-top:10px}}summary{{cursor:pointer;color:{CALL};font-weight:600}}
 footer{{color:{MUTED};font-size:12.5px;padding:0 22px 24px;max-width:1240px}}
-@media(max-width:900px){{.pair{{grid-template-columns:1fr}}main{{padding:10px 12px 24px}}header,nav{{padding-left:14px;
+@media(max-width:900px){{.pair{{grid-template-columns:1fr}}.pair caption span{{max-width:calc(100vw - 64px)}}
+main{{padding:10px 12px 24px}}header,nav{{padding-left:14px;
 padding-right:14px}}.card{{padding:12px 14px}}.facts div{{grid-template-columns:120px 1fr}}}}
 @media print{{body{{background:{PAPER};font-size:11px}}nav{{display:none}}main{{max-width:none;padding:8px 0}}
-.card{{border-radius:0;border-width:1px 0 0;padding:10px 0}}.scroll{{overflow:visible}}td,th{{font-size:10.5px}}
+.card{{border-radius:0;border-width:1px 0 0;padding:10px 0}}.scroll{{overflow:visible}}
+caption span,.pair caption span{{max-width:none}}
+td,th{{font-size:10.5px}}
+caption span,.id,.muted,.stats dt{{font-size:10px}}
 .stats,svg,tr,h2{{break-inside:avoid}}h2{{break-after:avoid}}thead{{display:table-header-group}}
 .warnings{{border-left-width:5px;padding-left:10px}}*{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 details::details-content{{content-visibility:visible;display:block;block-size:auto}}}}

@@ -50,9 +50,10 @@ def members_text(run: Run) -> list[str]:
 
 
 def notes_text(run: Run) -> list[str]:
-    """Return what a reader must know before the calls: warnings, then notes; nothing where there are none."""
+    """Return what a reader must know before the calls: warnings, notes, an empty line; nothing where there are none."""
     warnings, notes = _notes(run)
-    return [*warning_lines(warnings), *(["Notes:", *(f"  {text}" for text in notes)] if notes else [])]
+    lines = [*warning_lines(warnings), *(["Notes:", *(f"  {text}" for text in notes)] if notes else [])]
+    return [*lines, ""] if lines else []
 
 
 def _notes(run: Run) -> tuple[list[str], list[str]]:

@@ -8,22 +8,18 @@ machine this is: compare them side by side, do not compare them between machines
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import tempfile
 from functools import partial
 from pathlib import Path
-
-for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
-    os.environ.setdefault(f"{_name}_NUM_THREADS", "1")
-
 from typing import TYPE_CHECKING, Any
 
 import bench_figures
 import bench_tables
 from atlas_bench import SEEDS, atlas_report
 from bench_runs import ready
+from bench_targets import AVERAGED
 from pair_bench import figure_tables, joined, pair_report
 from pairs import PAIRS, SHARED
 from scale_bench import vote_at_scale, walk_at_scale
@@ -37,16 +33,19 @@ if TYPE_CHECKING:
 
 KNOWN = ("P1", "P2", "P3", "P3-200", "P4")
 LEFT_OUT = ("U1", "U2", "U3", "U4", "U5")
+NOTES = "## What was missed, and why"
 PARTS = ("pairs", "unseen", "atlas", "vote", "walk")
 
 
 def main() -> None:
     options = _options()
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):  # what is measured runs in processes that are started later
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     options.work.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"versions": versions(), "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
     real = SHARED.is_dir()
     if not real:
-        print("pairs, unseen and atlas skipped: they need ../shared/data (real sets that are not part of the repository)")
+        print("pairs, unseen and atlas skipped: they need ../shared/data (real sets, not part of the repository)")
     members = tuple(options.members.split(",")) if options.members else None
 
     def case(name: str) -> Any:
@@ -60,7 +59,7 @@ def main() -> None:
 
     wanted = options.pairs.split(",") if options.pairs else [*KNOWN, *LEFT_OUT]
     # First what is timed, while this process is small and nothing of it is counted with the workers.
-    part("pairs", lambda: {name: pair_report(case(name)) | {"cost": case(name).cost} for name in KNOWN if name in wanted})
+    part("pairs", lambda: {name: pair_report(case(name)) for name in KNOWN if name in wanted})
     part("unseen", lambda: {name: unseen_report(case(name)) for name in LEFT_OUT if name in wanted})
     part("atlas", partial(atlas_report, options.work, seeds=options.seeds, members=members, heavy=not members))
     with tempfile.TemporaryDirectory() as folder:
@@ -71,14 +70,23 @@ def main() -> None:
     write_text(options.out.with_suffix(".md"), text)
     print(f"written: {options.out}, {options.out.with_suffix('.md')}")
     if options.docs:
-        write_text(options.docs / "benchmarks.md", text)
-        cases = [case(name) for name in KNOWN if name in found.get("pairs", {})]
-        if cases:
+        (options.docs / "pictures").mkdir(parents=True, exist_ok=True)
+        write_text(options.docs / "benchmarks.md", _with_notes(text, options.docs / "benchmarks.md"))
+        if cases := [case(name) for name in AVERAGED if name in found.get("pairs", {})]:
             bench_figures.draw_calls(options.docs / "pictures", figure_tables(joined(cases)))
-        cases = {name: case(name) for name in LEFT_OUT if name in found.get("unseen", {})}
-        if cases:
-            bench_figures.draw_rocs(options.docs / "pictures", cases)
+        if left_out := {name: case(name) for name in LEFT_OUT if name in found.get("unseen", {})}:
+            bench_figures.draw_rocs(options.docs / "pictures", left_out)
         print(f"written: {options.docs / 'benchmarks.md'}, {options.docs / 'pictures'}/bench_*.png")
+
+
+def _with_notes(text: str, page: Path) -> str:
+    """Return the page with the section that people wrote on an earlier one, before the pairs: why targets were missed."""
+    before = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if NOTES not in before or "\n## Real pairs" not in text:
+        return text
+    written = NOTES + before.split(NOTES)[1].split("\n## ")[0].rstrip() + "\n"
+    start, end = text.split("\n## Real pairs", 1)
+    return f"{start}\n{written}\n## Real pairs{end}"
 
 
 def _options() -> argparse.Namespace:

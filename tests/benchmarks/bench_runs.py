@@ -6,10 +6,12 @@ another tier, held-out cells as they are) needs its stored votes only.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
 import resource
+import shutil
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +24,9 @@ import anndata as ad
 import numpy as np
 from pairs import TRUTH
 
+import celljury
+import celljury.members
+import celljury.ontology
 from celljury.cells import open_cells
 from celljury.config import Config
 from celljury.decide import learn_decision
@@ -62,11 +67,11 @@ class Case:
     Attributes
     ----------
     folder
-        Holds ``reference.h5ad``, ``query.h5ad``, ``jury/``, ``run/`` and ``done.json``.
+        Holds ``reference.h5ad``, ``query.h5ad``, ``jury/``, ``run/`` and what they cost.
     facts
         As in `pairs.Facts`.
     cost
-        ``fit`` and ``annotate``: processor seconds and memory, see `measured`.
+        ``fit`` and ``annotate``: processor seconds and memory, see `measure`.
     """
 
     folder: Path
@@ -170,7 +175,8 @@ class Case:
         labelled = calls["status"].isin(["resolved", "backed_off"]).to_numpy()
         said = self.ontology.indices(calls["term"].astype(object)[labelled].tolist())
         same_unseen = (calls["status"] == "unseen").to_numpy() == cells.said_unseen
-        return bool((labelled == (cells.call >= 0)).all() and (cells.call[labelled] == said).all() and same_unseen.all())
+        same_labels = (labelled == (cells.call >= 0)).all() and (cells.call[labelled] == said).all()
+        return bool(same_labels and same_unseen.all())
 
 
 def p_seen_of(decision: Decision, votes: Votes, top: Ints) -> Doubles:
@@ -188,28 +194,43 @@ def over_cells(n_cells: int) -> Resampling:
 
 
 def ready(name: str, make: Callable[[], Made], work: Path, *, members: tuple[str, ...] | None, seed: int) -> Case:
-    """Return a case, fitted and annotated now unless the work folder has it."""
+    """Return a case, made now unless the work folder has it.
+
+    A finished jury is kept; a run is made again where celljury's code has changed since, which takes seconds.
+    """
     config = Config(members=members or "default", seed=seed)
     folder = work / (f"{name}_{'+'.join(members)}" if members else name)
-    key = {"config": config.model_dump(mode="json")}
-    done = folder / "done.json"
-    if done.is_file() and holds_json(folder / "key.json", key):
-        kept = json.loads(done.read_text())
-        return Case(folder, kept["facts"], kept["cost"])
     folder.mkdir(parents=True, exist_ok=True)
-    reference, query, facts = make()
-    reference.write_h5ad(folder / "reference.h5ad")
-    query.write_h5ad(folder / "query.h5ad")
-    del reference, query
-    write_json(folder / "key.json", key)
-    cost = {step: measured(step, folder, config, facts) for step in ("fit", "annotate")}
-    write_json(done, {"facts": facts, "cost": cost})
-    kept = json.loads(done.read_text())
-    return Case(folder, kept["facts"], kept["cost"])
+    facts_file = folder / "facts.json"
+    if not facts_file.is_file():
+        reference, query, facts = make()
+        reference.write_h5ad(folder / "reference.h5ad")
+        query.write_h5ad(folder / "query.h5ad")
+        write_json(facts_file, facts)
+    facts = json.loads(facts_file.read_text())
+    if not (folder / "jury" / "jury.json").is_file():
+        measure("fit", folder, config, facts)
+    code = code_of_celljury()
+    if not (holds_json(folder / "code.json", code) and (folder / "run" / "run.json").is_file()):
+        shutil.rmtree(folder / "evidence", ignore_errors=True)
+        measure("annotate", folder, config, facts)
+        write_json(folder / "code.json", code)
+    return Case(
+        folder, facts, {step: json.loads((folder / f"{step}.json").read_text()) for step in ("fit", "annotate")}
+    )
 
 
-def measured(step: str, folder: Path, config: Config, facts: Facts) -> dict[str, Any]:
-    """Carry out one step in a process of its own and return what it cost.
+def code_of_celljury() -> str:
+    """Return the sha256 of the package's modules."""
+    digest = hashlib.sha256()
+    for package in (celljury, celljury.members, celljury.ontology):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def measure(step: str, folder: Path, config: Config, facts: Facts) -> None:
+    """Carry out one step in a process of its own and write what it cost, ``fit.json`` or ``annotate.json``.
 
     ``cpu_seconds`` is what ``jury.json`` and ``run.json`` say, workers and their imports included. Without imports:
     ``cpu_members`` (the members' own steps) and ``cpu_main`` (the main process after it had imported everything).
@@ -221,13 +242,14 @@ def measured(step: str, folder: Path, config: Config, facts: Facts) -> dict[str,
         pool.submit(os.getpid).result()
         watch = _Watch(next(iter(pool._processes)))  # the one process of this pool
         try:
-            found = pool.submit(job, folder, config, facts).result()
+            pool.submit(job, folder, config, facts).result()
         finally:
             together = watch.stop()
-    return found | {"together_mb": together}
+    path = folder / f"{step}.json"
+    write_json(path, json.loads(path.read_text()) | {"together_mb": together})
 
 
-def _fit(folder: Path, config: Config, facts: Facts) -> dict[str, Any]:
+def _fit(folder: Path, config: Config, facts: Facts) -> None:
     _import_all()
     main, wall = _own_seconds(), time.perf_counter()
     out = folder / "jury"
@@ -235,16 +257,16 @@ def _fit(folder: Path, config: Config, facts: Facts) -> dict[str, Any]:
         folder / "reference.h5ad", labels=TRUTH, batch=facts["batch"], donor=facts["donor"], out=out, config=config,
         resume=True, overwrite=True,
     )  # fmt: skip
-    return _costs(jury.about, main, wall)
+    write_json(folder / "fit.json", _costs(jury.about, main, wall))
 
 
-def _annotate(folder: Path, config: Config, facts: Facts) -> dict[str, Any]:
+def _annotate(folder: Path, config: Config, facts: Facts) -> None:
     _import_all()
     main, wall = _own_seconds(), time.perf_counter()
     run = Jury.load(folder / "jury").annotate(
         folder / "query.h5ad", batch=facts["query_batch"], out=folder / "run", overwrite=True
     )
-    return _costs(run.record, main, wall)
+    write_json(folder / "annotate.json", _costs(run.record, main, wall))
 
 
 def _import_all() -> None:
@@ -266,6 +288,7 @@ def _costs(record: dict[str, Any], main: float, wall: float) -> dict[str, Any]:
         "cpu_members": round(sum(members.values()), 2),
         "members": members,
         "wall_seconds": round(time.perf_counter() - wall, 1),
+        "together_mb": None,  # the process that watches adds it
         "main_mb": record["peak_memory_mb"]["main"],
         "largest_worker_mb": record["peak_memory_mb"]["largest_worker"],
     }

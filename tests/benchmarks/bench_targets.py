@@ -17,6 +17,7 @@ POPV = {"accuracy": 0.974, "macro_f1": 0.835, "cpu_seconds": 518.0, "memory_mb":
         "query_accuracy": 0.965}  # fmt: skip
 BETTER_AUROC = 0.90
 LCA_GAIN = 0.10
+MET = {True: "yes", False: "**no**"}
 
 Row = tuple[str, str, str, str]
 
@@ -62,7 +63,7 @@ def _against_members(pairs: Mapping[str, Any]) -> Iterator[Row]:
             own = means.pop(DEFAULT)
             best_rule = max(means, key=lambda rule: means[rule])
             what = f"mean {said} over {', '.join(averaged)} above every member's ({best_rule.removeprefix('member: ')})"
-            yield (what, f"> {means[best_rule]:.3f}", f"{own:.3f}", _met(own > means[best_rule]))
+            yield (what, f"> {means[best_rule]:.3f}", f"{own:.3f}", MET[own > means[best_rule]])
 
 
 def _error(pairs: Mapping[str, Any]) -> Iterator[Row]:
@@ -91,7 +92,8 @@ def _against_popv(p1: Mapping[str, Any]) -> Iterator[Row]:
 def _on_atlas(atlas: Mapping[str, Any]) -> Iterator[Row]:
     groups = {"light members, mean of seeds": [], "all six members, seed 0": []}
     for name, run in atlas["runs"].items():
-        groups["light members, mean of seeds" if name.endswith("light") else "all six members, seed 0"].append(run["rows"])
+        said = "light members, mean of seeds" if name.endswith("light") else "all six members, seed 0"
+        groups[said].append(run["rows"])
     for said, runs in groups.items():
         if not runs:
             continue
@@ -108,15 +110,11 @@ def _on_atlas(atlas: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _at_least(what: str, value: float | None, wanted: float) -> Row:
-    return what, f">= {_short(wanted)}", _short(value), _met(value is not None and value >= wanted)
+    return what, f">= {_short(wanted)}", _short(value), MET[value is not None and value >= wanted]
 
 
 def _at_most(what: str, value: float | None, wanted: float) -> Row:
-    return what, f"<= {_short(wanted)}", _short(value), _met(value is not None and value <= wanted)
-
-
-def _met(holds: bool) -> str:
-    return "yes" if holds else "**no**"
+    return what, f"<= {_short(wanted)}", _short(value), MET[value is not None and value <= wanted]
 
 
 def _short(value: float | None) -> str:

@@ -70,11 +70,12 @@ def pair_report(case: Case) -> dict[str, Any]:
         message = f"{case.folder}: calls that were computed again differ from those of its run"
         raise AssertionError(message)
     rows["calls of the run"] = cells.call
-    selective, risk = selective_part(cells)
+    selective, _ = selective_part(cells)
     calibration, _ = calibration_part(cells)
     unseen, _ = unseen_part(cells, case.terms)
     return {
         "facts": case.facts,
+        "cost": case.cost,
         "rows": {name: calls_part(level.cells, call=level.call(call), names=COMPARED) for name, call in rows.items()},
         "ranking": ranking,
         "calls": calls_part(cells, names=CALLS),

@@ -44,8 +44,9 @@ def unseen_report(case: Case) -> dict[str, Any]:
     largest = found.mass.max(axis=1, initial=0)
     entropy = -(found.mass * np.log(np.maximum(found.mass, 1e-12))).sum(axis=1)
     signals = {f"{kind} ({member})": values for (kind, member), values in case.votes.signals.items()}
-    strange = {f"own score ({name})": column for name, column in zip(case.votes.members, case.votes.strange.T, strict=True)}
-    single = signals | strange | {"entropy of the pool": entropy, "1 - top probability": 1 - largest}
+    columns = zip(case.votes.members, case.votes.strange.T, strict=True)
+    own = {f"own score ({name})": column for name, column in columns}
+    single = signals | own | {"entropy of the pool": entropy, "1 - top probability": 1 - largest}
     report: dict[str, Any] = {
         "facts": case.facts,
         "run": run,

@@ -55,7 +55,11 @@ def test_all_required_names_the_default_members() -> None:
             "[reduce]\nquorum = 0.4", r"reduce\.quorum: expected greater than or equal to 0\.5", id="quorum_low"
         ),
         pytest.param("[reduce]\nquorum = 1.1", r"reduce\.quorum: expected less than or equal to 1", id="quorum_high"),
-        pytest.param("[reduce]\nrule = 'most'", r"reduce\.rule: expected 'lca' or 'quorum', got 'most'", id="choice"),
+        pytest.param(
+            "[reduce]\nrule = 'most'",
+            r"reduce\.rule: expected 'auto', 'calibrated', 'lca' or 'quorum', got 'most'",
+            id="choice",
+        ),
         pytest.param("engine = 'dask'", r"engine: expected 'local' or 'processes', got 'dask'", id="engine"),
         pytest.param("block_size = 0", r"block_size: expected greater than or equal to 1, got 0", id="block_size"),
         pytest.param(

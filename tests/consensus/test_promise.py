@@ -219,3 +219,10 @@ def test_donors_of_the_same_law_are_found_outside_as_often_as_the_level_says() -
         outside.append(check_exchangeable(calibration, {name: rng.normal(size=1) for name in names}, level=0.1).unlike)
     # Bonferroni over three independent statistics: 1 - (1 - .1 / 3)^3 = .0967; 2000 draws are within .02 of it.
     assert 0.077 < np.mean(outside) < 0.117
+
+
+def test_a_difference_too_small_to_matter_is_inside():
+    donors = {"depth": np.array([2.0, 2.001, 1.999, 2.0])}
+    query = {"depth": np.array([2.05, 2.2])}
+    assert check_exchangeable(donors, query).outside.ravel().tolist() == [True, True]
+    assert check_exchangeable(donors, query, tolerance={"depth": 0.1}).outside.ravel().tolist() == [False, True]

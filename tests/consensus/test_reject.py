@@ -22,6 +22,7 @@ from celljury.reject import (
     shift_of,
     stacked,
     summed,
+    used_signals,
 )
 from celljury.votes import Votes
 
@@ -152,9 +153,27 @@ def test_types_have_their_own_scale_where_the_kind_is_read_per_type() -> None:
     assert_allclose(own.center[j, :2], [0, 5], atol=0.4)
     assert own.center[j, 2] == np.float64(np.median(values[:, j].astype(np.float32)))  # no cell was called it
     assert own.center[k, 0] == own.center[k, 1]
-    heavy = learn(values, called, fold, heavy=frozenset("a"))
-    assert heavy.center[j, 0] == heavy.center[j, 1]
-    assert heavy.center[SIGNALS.index(("mahalanobis", "b")), 0] == own.center[SIGNALS.index(("mahalanobis", "b")), 0]
+
+
+@pytest.mark.parametrize(
+    ("heavy", "used"),
+    [
+        pytest.param("", SIGNALS, id="all_light"),
+        pytest.param("b", SIGNALS[:4], id="a_light_member_s_signals_stand_alone"),
+        pytest.param(
+            "ab", [key for key in SIGNALS if key[0] in ("mahalanobis", "crowding")], id="latents_where_none_is"
+        ),
+    ],
+)
+def test_signals_of_heavy_members_count_only_where_no_light_one_gives_any(heavy: str, used: Any) -> None:
+    values, called, _ = batch(np.random.default_rng(0), 200)
+    made = learn(values, called, np.zeros(200, np.int32), heavy=frozenset(heavy))
+    assert made.signals == tuple(used)
+    votes = votes_with(values)
+    nothing = np.full(200, np.nan, np.float32)
+    left = {key: nothing if key[1] == "a" else column for key, column in votes.signals.items()}
+    silent = Votes(votes.cell_ids, votes.members, votes.terms, None, votes.strange, left)
+    assert used_signals(silent, frozenset("b")) == SIGNALS[4:], "a light member that gave none does not stand alone"
 
 
 def test_constant_signal_and_signal_of_no_cell() -> None:

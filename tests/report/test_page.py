@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
-from celljury.report.page import FILES, files_text, member_lines, members_text, outcome, summary_text
+from celljury.report.page import FILES, files_text, member_lines, members_text, notes_text, outcome, summary_text
 
 if TYPE_CHECKING:
     from celljury.run import Run
@@ -31,7 +33,55 @@ def test_table_ends_with_the_sum_of_its_rows(run: Run) -> None:
         "            (unresolved)                     2    0.0       0.00       0.25       100%",
         "            all cells                        8                                     62%",
     ]
-    assert lines[-1] == "Cell Ontology 2026-03-26. Tier: none. No error rate is promised."
+    assert lines[-2:] == [
+        "Cell Ontology 2026-03-26. Tier: none (nothing is promised).",
+        "  No error rate is promised.",
+    ]
+
+
+def test_unseen_cells_stand_in_rows_of_their_own(make_run: Any) -> None:
+    run = make_run([[B, B, B]] * 3)
+    path = run.folder / "tables" / "terms.tsv"
+    table = pd.read_csv(path, sep="\t", keep_default_na=False)
+    unseen = table.assign(term=f"unseen@{B}", label="unseen, under B cell", n_cells=2, n_unseen=2, n_review=2)
+    pd.concat([table, unseen.assign(review_share=1.0)]).to_csv(path, sep="\t", index=False)
+    lines = summary_text(run)
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert lines[2].startswith("unseen@CL:0000236 unseen, under B cell")
+    assert "unseen@TERM: cells that fit no type of the reference, and are new somewhere below TERM." in lines
+    assert (outcome(run)["n_cells"], outcome(run)["n_unseen"]) == (5, 2)
+
+
+def test_nothing_is_noted_where_there_is_nothing_to_note(run: Run) -> None:
+    assert notes_text(run) == []
+
+
+def test_warnings_come_before_notes(make_run: Any) -> None:
+    run = make_run([[B, B, B]])
+    record = run.record | {
+        "rule": "calibrated",
+        "alpha": 0.05,
+        "tier": "cluster-t",
+        "warnings": ["Half of the cells are unseen."],
+        "query": {"batches": ["one", "two"]},
+        "calibration": {"unit": "donor", "notes": ["The query is shallow."], "exchangeable": {"unlike": ["two"]}},
+    }
+    (run.folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    noted = type(run).open(run.folder)
+    assert notes_text(noted) == [
+        "2 warnings:",
+        "  ! 1 of 2 batches are unlike the held-out cells, so no error rate is promised for theirs: two. Why stands below,"
+        " with the promise.",
+        "  ! Half of the cells are unseen.",
+        "Notes:",
+        "  The query is shallow.",
+        "",
+    ]
+    said = "Rule: calibrated. Tier: cluster-t (approximate, on average over new donors like the held-out ones). Alpha: 0.05."
+    assert summary_text(noted)[-2:] == [f"Cell Ontology 2026-03-26. {said}", "  No error rate is promised."]
+    found = outcome(noted)
+    assert (found["rule"], found["tier"], found["alpha"]) == ("calibrated", "cluster-t", 0.05)
+    assert found["notes"] == ["The query is shallow."]
 
 
 @pytest.mark.parametrize("n_cells", [1, 1234])
