@@ -73,7 +73,9 @@ def _drawn_cells(run: Run, parts: list[Any]) -> pd.DataFrame:
     from pandas.util import hash_array
 
     placed = pd.concat([part.select(["cell_id", "_space"]).to_pandas() for part in parts], ignore_index=True)
-    calls = pd.read_parquet(run.calls_path, columns=["label", "depth", "status"]).assign(same_term=top_share(run))
+    calls = pd.read_parquet(run.calls_path, columns=["label", "depth", "status", "p_seen"]).assign(
+        same_term=top_share(run)
+    )
     cells = pd.concat([placed, calls], axis=1)
     if len(cells) > MAX_DRAWN:
         chosen = np.argsort(hash_array(cells["cell_id"].to_numpy(dtype=object)), kind="stable")[:MAX_DRAWN]
@@ -99,19 +101,22 @@ def _embed(points: NDArray[np.float32], embedding: str) -> tuple[NDArray[np.floa
 
 
 def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ontology: CellOntology) -> Any:
-    figure = _figure(width=14.5, height=4.6)
-    panels = figure.subplots(1, 3)
+    tested = bool(cells["p_seen"].notna().any())
+    figure = _figure(width=19.2 if tested else 14.5, height=4.6)
+    panels = figure.subplots(1, 4 if tested else 3)
     size = float(np.clip(9000 / max(len(cells), 1), 1, 22))
     labels = cells["label"].astype(object).where(cells["label"].notna(), "(unresolved)")
+    labels = labels.where(cells["status"].astype(str) != "unseen", "(unseen)")
     counts = labels.value_counts()
-    named = [label for label in counts.index if label != "(unresolved)"][: len(TYPE_COLOURS)]
-    colour = dict(zip(named, TYPE_COLOURS, strict=False)) | {"(unresolved)": STRANGE}
-    for label in [*counts.index[~counts.index.isin(list(colour))], *reversed(named), "(unresolved)"]:
+    marks = {"(unresolved)": "x", "(unseen)": "^"}  # colour never carries it alone
+    named = [label for label in counts.index if label not in marks][: len(TYPE_COLOURS)]
+    colour = dict(zip(named, TYPE_COLOURS, strict=False)) | {"(unresolved)": INK, "(unseen)": STRANGE}
+    for label in [*counts.index[~counts.index.isin(list(colour))], *reversed(named), *marks]:
         here = (labels == label).to_numpy()
         if here.any():
             panels[0].scatter(
                 *points[here].T, s=size, c=colour.get(label, GREY), linewidths=0.8 if label == "(unresolved)" else 0,
-                marker="x" if label == "(unresolved)" else "o", label=f"{label} ({here.sum():,})" if label in colour else None,
+                marker=marks.get(label, "o"), label=f"{label} ({here.sum():,})" if label in colour else None,
             )  # fmt: skip
     panels[0].set_title("call")
     handles, texts = panels[0].get_legend_handles_labels()
@@ -121,13 +126,14 @@ def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ont
     figure.legend(
         handles[::-1], texts[::-1], loc="outside lower left", ncols=4, frameon=False, fontsize=8, markerscale=1.6
     )
-    for panel, column, limits in ((panels[1], "same_term", (0, 1)), (panels[2], "depth", (0, None))):
-        high = limits[1] or max(int(cells[column].max()), 1)
-        drawn = panel.scatter(
-            *points.T, s=size, c=cells[column], cmap="cividis", vmin=limits[0], vmax=high, linewidths=0
-        )
+    deepest = max(int(cells["depth"].max()), 1)
+    scales = [("same_term", 1, "agreement (votes on one term)"), ("depth", deepest, "depth of the call")]
+    if tested:
+        scales.append(("p_seen", 1, "p of belonging to the reference"))
+    for panel, (column, high, title) in zip(panels[1:], scales, strict=True):
+        drawn = panel.scatter(*points.T, s=size, c=cells[column], cmap="cividis", vmin=0, vmax=high, linewidths=0)
         figure.colorbar(drawn, ax=panel, shrink=0.7)
-        panel.set_title("agreement (votes on one term)" if column == "same_term" else "depth of the call")
+        panel.set_title(title)
     for panel in panels:
         panel.set_xticks([])
         panel.set_yticks([])
