@@ -112,7 +112,7 @@ class Tree:
         lead = tree.lead(points, ontology)
         threshold = np.zeros(len(nodes))
         under_cell = above[np.searchsorted(present, label)][:, nodes]
-        topmost = ~tree._above(ontology).any(axis=1)
+        topmost = ~np.asarray(tree._above(ontology).any(axis=1), np.bool_)
         for i in range(len(nodes)):
             own_lead = lead[under_cell[:, i], i]
             threshold[i] = np.quantile(own_lead, TOP_SHARE) if topmost[i] else max(0.0, np.quantile(own_lead, eps))
