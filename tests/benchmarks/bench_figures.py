@@ -33,7 +33,7 @@ def draw_calls(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
 
 def draw_rocs(folder: Path, cases: Mapping[str, Case]) -> None:
     """Draw the ROC curve of 1 - p_seen for each pair with a type left out."""
-    figure = _figure(width=5.2, height=5.0)
+    figure = _figure(width=5.2, height=6.0)
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.5, label="chance")
     for i, (name, case) in enumerate(cases.items()):
@@ -48,7 +48,7 @@ def draw_rocs(folder: Path, cases: Mapping[str, Case]) -> None:
     panel.set_xlim(-0.02, 1.02)
     panel.set_ylim(-0.02, 1.02)
     panel.set_aspect("equal")
-    panel.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     _plain(panel, title="1 - p_seen; diamonds: called unseen at eps 0.05", x="share of the seen that is flagged",
            y="share of the unseen that is flagged")  # fmt: skip
     with tempfile.TemporaryDirectory() as name:

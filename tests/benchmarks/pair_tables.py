@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 AVERAGED = ("P1", "P2", "P3", "P4")
 
 PAIRS = """\
-Reference -> query, nothing tuned to a pair. Accuracy and macro F1 are of the most likely type before any walk upwards, at
-the level of the reference's types: a finer known type counts as the reference's type above it, and cells of types that
+Reference -> query, the same settings for all. Accuracy and macro F1 are of the most likely type before any walk upwards,
+at the level of the reference's types: a finer known type counts as the reference's type above it, and cells of types that
 the reference lacks are left out (14 platelets in P3). In brackets: 95 % bootstrap interval over cells, since each query is
 of one donor or its donors are few. Rows `member` are each member's own top vote, `pool` rows what a pooling rule makes
 of the same votes; `popv_ancestor` is our reading of popV's rule, none or two votes forgiven; `top_p` gives no label below

@@ -158,7 +158,7 @@ BAD_INPUTS = [
     ),
     pytest.param(
         ("annotate", "query.h5ad", "--jury", "old_jury", "--out", "out"),
-        ("old_jury was written by celljury 9.9 in jury format 99", "reads format 1", "Fit the jury again"),
+        ("old_jury was written by celljury 9.9 in jury format 99", "reads format 2", "Fit the jury again"),
         id="a_jury_of_another_version",
     ),
     pytest.param(
@@ -292,7 +292,7 @@ BAD_INPUTS = [
     ),
     pytest.param(
         ("annotate", "query.h5ad", *ANNOTATE, "--rule", "majority"),
-        ("reduce.rule: expected 'lca' or 'quorum', got 'majority'",),
+        ("reduce.rule: expected 'auto', 'calibrated', 'lca' or 'quorum', got 'majority'",),
         id="unknown_rule",
     ),
     pytest.param(

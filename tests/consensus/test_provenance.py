@@ -193,7 +193,7 @@ def test_versions_name_every_library_also_one_that_is_not_there(monkeypatch: pyt
 def test_a_dataclass_becomes_a_dict_one_level_deep() -> None:
     votes = MemberVotes(np.zeros((1, 2), np.float32), np.zeros(1, np.float32))
     found = as_dict(votes)
-    assert list(found) == ["mass", "strange"]
+    assert list(found) == ["mass", "strange", "signals"]
     assert found["mass"] is votes.mass
 
 
