@@ -185,8 +185,12 @@ class Verdict:
 
     @property
     def tier(self) -> str:
-        """The weakest tier of any cell of the run."""
-        if self.exchangeable is not None and self.exchangeable.unlike.any():
+        """The weakest tier of the batches that are like the held-out donors; ``none`` where no batch is.
+
+        Each cell has its own in the calls: of thirty batches like the donors one is found unlike in a quarter of runs,
+        and that must not void what holds for the others.
+        """
+        if self.exchangeable is not None and self.exchangeable.unlike.all():
             return "none"
         return self.decision.weakest.tier
 

@@ -34,7 +34,7 @@ def atlas_parts(atlas: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     parts.append(section(
         "Each run", "Error among all cells / information kept. A query donor unlike the held-out ones gets tier `none`"
-        " for its cells, and so does the run as a whole.",
+        " for its cells.",
         table(("run", "tier of the run", "donors unlike", "`exact-donor`", "`cluster-t`", "`cell`",
                "strict LCA keeps"), rows),
     ))  # fmt: skip

@@ -330,11 +330,14 @@ def test_batch_unlike_the_donors_is_promised_nothing(jury: Jury) -> None:
     mixed = ad.concat([cells(("x", "y"), n=40, seed=5), cells(("thin",), n=40, seed=6, depth=0.2)])
     found = jury.annotate(mixed, batch="donor")
     assert found.record["calibration"]["exchangeable"]["unlike"] == ["dthin"]
-    assert found.record["tier"] == "none"
+    assert found.record["tier"] == "cluster-t"  # of the batches that are like the donors
     assert "Batch 'dthin' is unlike the held-out donors" in found.record["promise"]
     thin = (mixed.obs["donor"] == "dthin").to_numpy()
     assert set(found.calls["tier"][thin]) == {"none"}
     assert set(found.calls["tier"][~thin]) == {"cluster-t"}
+    alone = jury.annotate(mixed[thin].copy(), batch="donor")
+    assert alone.record["tier"] == "none"
+    assert set(alone.calls["tier"]) == {"none"}
 
 
 def test_node_of_an_unseen_cell_is_above_its_likeliest_term_and_a_label(jury: Jury, run: Run) -> None:
