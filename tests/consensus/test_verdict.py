@@ -335,9 +335,17 @@ def test_batch_unlike_the_donors_is_promised_nothing(jury: Jury) -> None:
     thin = (mixed.obs["donor"] == "dthin").to_numpy()
     assert set(found.calls["tier"][thin]) == {"none"}
     assert set(found.calls["tier"][~thin]) == {"cluster-t"}
+    # Alone it is what held-out cells are thinned to, and like them.
     alone = jury.annotate(mixed[thin].copy(), batch="donor")
-    assert alone.record["tier"] == "none"
-    assert set(alone.calls["tier"]) == {"none"}
+    assert alone.record["calibration"]["matching"]["matched"]
+    assert alone.record["tier"] == "cluster-t"
+
+
+def test_run_of_unlike_batches_only_has_no_tier(jury: Jury) -> None:
+    fixed = Config.read(base=jury.config, calibration__match="off")
+    found = jury.annotate(cells(("thin",), n=40, seed=6, depth=0.2), batch="donor", config=fixed)
+    assert found.record["tier"] == "none"
+    assert set(found.calls["tier"]) == {"none"}
 
 
 def test_node_of_an_unseen_cell_is_above_its_likeliest_term_and_a_label(jury: Jury, run: Run) -> None:
