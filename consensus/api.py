@@ -181,6 +181,7 @@ def vote(
     inputs = (source, label_map)
     if out:
         check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)
+    config.reduce.effective(calibrated=False)
     if config.reduce.on == "mass":
         message = 'reduce.on = "mass" needs members\' probabilities; labels carry none. Use on = "votes".'
         raise CelljuryError(message)

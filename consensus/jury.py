@@ -372,7 +372,6 @@ class Jury:
     ) -> tuple[Verdict | None, dict[str, Any]]:
         """Return what a run's cells are judged by, None without a calibration, and what ``run.json`` says of it."""
         if self.evidence is None:
-            config.reduce.effective(calibrated=False)  # a rule that needs a calibration is refused here
             return None, {
                 "rule": config.reduce.effective(calibrated=False), "tier": "none", "alpha": None, "calibration": None,
                 "promise": "Not calibrated: agreement is a share of votes, not a probability of being right, and no"
@@ -429,6 +428,7 @@ class Jury:
         The run: ``votes/``, ``calls/``, ``calls.parquet`` and ``run.json``.
         """
         config = self._own_settings(config or self.config)
+        config.reduce.effective(calibrated=self.evidence is not None)  # refused before any work
         inputs = (query, self.folder)
         if out:
             check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)

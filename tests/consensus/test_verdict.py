@@ -529,3 +529,12 @@ def test_strangest_kind() -> None:
 
 def test_tiers_are_ordered_from_the_weakest() -> None:
     assert TIERS == ("none", "cell", "cluster-t", "exact-donor")
+
+
+def test_rule_without_a_calibration_is_refused_before_any_work(tmp_path: Path) -> None:
+    config = Config(members=("logistic",), engine="local", calibration={"enabled": False})
+    bare = Jury.fit(cells(("a", "b"), n=30, seed=1), labels="cell_type", donor="donor", config=config)
+    asked = Config.read(base=bare.config, reduce__rule="calibrated")
+    with pytest.raises(ConfigError, match="needs a jury with a calibration"):
+        bare.annotate(cells(("c",), n=20, seed=2), out=tmp_path / "run", config=asked)
+    assert not (tmp_path / "run").exists()
