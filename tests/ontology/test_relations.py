@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -519,15 +518,6 @@ def test_older_release_loads_what_it_has() -> None:
     assert self_check(relations)[-1].kind == "marker"
 
 
-def test_loading_is_fast(cl: CellOntology) -> None:
-    took = []
-    for _ in range(5):
-        start = time.perf_counter()
-        load_relations(cl)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.05
-
-
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
@@ -598,10 +588,13 @@ def test_distinct_pairs_are_answered_once(cl: CellOntology, shipped: Relations) 
     rng = np.random.default_rng(0)
     some = rng.integers(0, len(cl), (200, 2)).astype(np.int32)
     rows = some[rng.integers(0, 200, 300_000)]
-    start = time.perf_counter()
     joined = shipped.pairs_joined(rows[:, 0], rows[:, 1])
-    assert time.perf_counter() - start < 2
     assert joined.shape == (300_000, 2)
+    alone = shipped.pairs_joined(some[:, 0], some[:, 1])
+    first = {tuple(pair): answer for pair, answer in zip(some.tolist(), alone.tolist(), strict=True)}
+    assert all(
+        first[tuple(pair)] == answer for pair, answer in zip(rows[:500].tolist(), joined[:500].tolist(), strict=True)
+    )
 
 
 # Words ------------------------------------------------------------------------------------------------------------
