@@ -23,7 +23,7 @@ from celljury.errors import MemberUnavailableError, UnreadableFileError
 from celljury.heldout import HeldOut
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, MemberVotes, Reference
-from celljury.provenance import holds_json, write_json
+from celljury.provenance import write_json
 from celljury.query import sample_rows
 from celljury.votes import votes_of_members
 
@@ -377,8 +377,3 @@ def rows_of(cells: Block, rows: NDArray[np.int64]) -> Block:
 def block_sample(cells: Block, cell_ids: NDArray[np.str_], *, per_batch: int) -> Block:
     """Return at most ``per_batch`` cells of each batch, chosen as of any query."""
     return rows_of(cells, sample_rows(cell_ids, cells.batch, per_batch=per_batch))
-
-
-def same_plan(home: Path, key: Any) -> bool:
-    """Return whether folds that an earlier fit began in ``home`` are those that are wanted now."""
-    return holds_json(home / "key.json", key)

@@ -125,8 +125,11 @@ class Decision:
 
     def threshold(self, top: NDArray[np.int32]) -> Doubles:
         """Return the threshold of cells with these likeliest columns, float64 (n_cells,)."""
-        values = np.array([threshold.value for threshold in self.thresholds])
-        return values[np.where(top >= 0, self.stratum[np.maximum(top, 0)], len(values) - 1)]
+        return np.array([threshold.value for threshold in self.thresholds])[self.place(top)]
+
+    def place(self, top: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return which of ``thresholds`` such cells have, int64 (n_cells,)."""
+        return np.where(top >= 0, self.stratum[np.maximum(top, 0)], len(self.thresholds) - 1).astype(np.int64)
 
     @property
     def weakest(self) -> Threshold:

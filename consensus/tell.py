@@ -13,7 +13,6 @@ from celljury.decide import learn_decision
 from celljury.pool import as_terms
 from celljury.promise import promise
 from celljury.provenance import write_json
-from celljury.verdict import MUCH_UNSEEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 # A member that voted on a smaller share of held-out cells is named: its weight rests on little.
 LEAST_HELD_OUT = 0.8
+# A query of which more is found unseen than this has moved the yardstick that its own cells are; it is said.
+MUCH_UNSEEN = 0.2
 # Below it the shift between query and reference costs more false alarms than eps (tests/consensus/test_reject.py).
 FEW_CELLS = 100
 

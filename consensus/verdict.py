@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from celljury.calls import Weighed
 from celljury.decide import (
     DEPTH,
     STRANGENESS,
@@ -34,6 +35,7 @@ from celljury.reject import Belonging, own_p_values
 from celljury.run import Run
 from celljury.signs import TIERS, LowQuality, Signs
 from celljury.votes import votes_from_table
+from celljury.walk import climb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,34 +52,8 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-# A query of which more is found unseen than this has moved the yardstick that its own cells are; it is said.
-MUCH_UNSEEN = 0.2
+MEASURED = ("log_counts", "n_genes", "mito_share", "log_shared_counts", "n_shared_genes")
 NEIGHBORS, HLCA_THRESHOLD = "scvi_knn", 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One part of a run, ready to be reduced to calls.
-
-    Attributes
-    ----------
-    mass
-        Pooled probabilities, CSR float32 (n_cells, n_ontology_terms).
-    threshold
-        Share of the mass that a call has to hold, float64 (n_cells,).
-    unseen
-        Whether the cell does not belong to the reference, bool (n_cells,).
-    points
-        Coordinates in the shared space, float32 (n_cells, n_dims).
-    signs
-        What is known beside the votes.
-    """
-
-    mass: csr_matrix
-    threshold: Doubles
-    unseen: NDArray[np.bool_]
-    points: NDArray[np.float32]
-    signs: Signs
 
 
 @dataclass(frozen=True)
@@ -122,8 +98,11 @@ class Verdict:
     marker_genes: tuple[str, ...]
     measured: NDArray[np.bool_]
 
-    def judge(self, votes: Votes, table: Any, rows: slice) -> Judged:
-        """Judge the votes of one part; ``rows`` are its cells among those of the run."""
+    def weigh(self, votes: Votes, table: Any, rows: slice, *, general: NDArray[np.bool_]) -> Weighed:
+        """Return what held-out donors add to one part's votes; unseen cells are walked down the tree from the root.
+
+        ``rows`` are the part's cells among those of the run, ``general`` the terms that are no label.
+        """
         decision, n = self.decision, votes.n_cells
         found = decision.pool(votes)
         mass = as_terms(found.mass, decision.columns, n_terms=len(self.ontology))
@@ -142,9 +121,7 @@ class Verdict:
             genes=(*self.marker_genes, ""), measured=np.append(self.measured, True),
         )  # fmt: skip
         unlike = np.zeros(n, bool) if self.exchangeable is None else self.exchangeable.unlike[self.batch[rows]]
-        tier = np.array([TIERS.index(t.tier) for t in decision.thresholds], np.int8)[
-            np.where(found.top >= 0, decision.stratum[np.maximum(found.top, 0)], len(decision.thresholds) - 1)
-        ]
+        tier = np.array([TIERS.index(t.tier) for t in decision.thresholds], np.int8)[decision.place(found.top)]
         measures = self.quality.measures
         expected = self.quality.expected[rows]
         low = (
@@ -174,14 +151,15 @@ class Verdict:
             tier=np.where(unlike, TIERS.index("none"), tier).astype(np.int8),
             unlike_batch=unlike,
         )
-        points = table["_space"].combine_chunks()
-        return Judged(
-            mass,
-            decision.threshold(found.top),
-            unseen,
-            points.values.to_numpy().reshape(n, -1).astype(np.float32),
-            signs,
-        )
+        threshold = decision.threshold(found.top)
+        node = np.full(n, -1, np.int32)
+        if unseen.any():
+            walked = climb(mass[unseen], self.ontology, threshold=threshold[unseen])
+            points = table["_space"].combine_chunks().values.to_numpy().reshape(n, -1).astype(np.float32)
+            node[unseen] = self.references.tree.name(
+                points[unseen], walked.end, walked.top, self.ontology, general=general
+            )
+        return Weighed(mass, threshold, unseen, node, signs)
 
     @property
     def tier(self) -> str:
@@ -362,13 +340,11 @@ def strangest(belonging: Belonging, units: Doubles) -> NDArray[np.int8]:
 
 def measure_columns(measures: CellMeasures) -> dict[str, Any]:
     """Return a part's measures as columns for its votes, and what they share in ``_mito_genes`` and ``_n_measured``."""
-    per_cell = ("log_counts", "n_genes", "mito_share", "log_shared_counts", "n_shared_genes")
-    return {f"_{name}": getattr(measures, name) for name in per_cell}
+    return {f"_{name}": getattr(measures, name) for name in MEASURED}
 
 
 def _measures(table: Any) -> CellMeasures:
-    per_cell = ("log_counts", "n_genes", "mito_share", "log_shared_counts", "n_shared_genes")
-    found = {name: table[f"_{name}"].to_numpy().astype(np.float32) for name in per_cell}
+    found = {name: table[f"_{name}"].to_numpy().astype(np.float32) for name in MEASURED}
     meta = table.schema.metadata
     genes = tuple(json.loads(meta[b"celljury_mito_genes"]))
     return CellMeasures(**found, mito_genes=genes, n_measured=json.loads(meta[b"celljury_n_measured"]))

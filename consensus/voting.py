@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from celljury.calls import Weighed, make_calls
+from celljury.calls import make_calls
 from celljury.engine import Bench, read_votes, record_answer, save_block
 from celljury.errors import MemberError
 from celljury.evidence import expression_of
@@ -23,7 +23,6 @@ from celljury.run import Run, append_columns, join_calls, part_name, write_part
 from celljury.space import Space
 from celljury.verdict import marker_columns, measure_columns
 from celljury.votes import MemberRecord, votes_from_table, votes_of_members, votes_to_table
-from celljury.walk import climb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from celljury.query import Query
     from celljury.reasons import Background
     from celljury.verdict import Verdict
-    from celljury.votes import Votes
 
 
 def collect_votes(
@@ -232,7 +230,7 @@ def write_calls(
         votes = votes_from_table(table, ontology).without(tuple(background.absent))
         weighed = None
         if verdict is not None:
-            weighed = weigh(verdict, votes, table, slice(start, start + votes.n_cells), general=general, config=config)
+            weighed = verdict.weigh(votes, table, slice(start, start + votes.n_cells), general=general)
         start += votes.n_cells
         calls = make_calls(
             votes, ontology, settings=config.reduce, too_general=general, background=background,
@@ -244,17 +242,3 @@ def write_calls(
         write_part(whole, folder / "calls" / part_name(i))
         progress("reduce votes to calls", i + 1, n_parts)
     join_calls(folder)
-
-
-def weigh(
-    verdict: Verdict, votes: Votes, table: Any, rows: slice, *, general: NDArray[np.bool_], config: Config
-) -> Weighed:
-    """Return what held-out donors add to one part's votes; unseen cells are walked down the tree from the root."""
-    judged = verdict.judge(votes, table, rows)
-    node = np.full(votes.n_cells, -1, np.int32)
-    if judged.unseen.any():
-        walked = climb(judged.mass[judged.unseen], verdict.ontology, threshold=judged.threshold[judged.unseen])
-        node[judged.unseen] = verdict.references.tree.name(
-            judged.points[judged.unseen], walked.end, walked.top, verdict.ontology, general=general
-        )
-    return Weighed(judged.mass, judged.threshold, judged.unseen, node, judged.signs)
