@@ -23,6 +23,7 @@ from celljury.decide import (
     learn_decision,
     unshifted,
 )
+from celljury.doublets import two_lineages
 from celljury.engine import member_class
 from celljury.errors import MemberUnavailableError
 from celljury.marker_ranges import contradictions
@@ -30,7 +31,7 @@ from celljury.members.strangeness import KINDS
 from celljury.ontology.patterns import distinct_rows
 from celljury.pool import as_terms
 from celljury.promise import Exchangeability, check_exchangeable, promise
-from celljury.quality import CellMeasures, QualityFlags, flag_low_quality, two_lineages
+from celljury.quality import CellMeasures, QualityFlags, flag_low_quality
 from celljury.reject import Belonging, own_p_values
 from celljury.run import Run
 from celljury.signs import TIERS, LowQuality, Signs

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from celljury.calls import make_calls
+from celljury.doublets import doublet_scores
 from celljury.engine import Bench, read_votes, record_answer, save_block
 from celljury.errors import MemberError
 from celljury.evidence import expression_of
@@ -18,7 +19,7 @@ from celljury.genes import gene_names
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.ontology.general import too_general
 from celljury.provenance import write_json
-from celljury.quality import cell_measures, doublet_scores
+from celljury.quality import cell_measures
 from celljury.run import Run, append_columns, join_calls, part_name, write_part
 from celljury.space import Space
 from celljury.verdict import marker_columns, measure_columns

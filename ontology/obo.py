@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from celljury.errors import MemberUnavailableError, UnreadableFileError
+from celljury.ontology.pronto_file import opened, release_date
 from celljury.ontology.release import PREFIX, Release
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-# What pronto 2.7 raised on truncated, binary, empty and unrelated files; xml and JSON errors are children of these.
-PRONTO_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    SyntaxError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    NotImplementedError,
-)
 
 
 def read_obo(path: Path) -> Release:
@@ -36,28 +21,8 @@ def read_obo(path: Path) -> Release:
     MemberUnavailableError
         If pronto is not installed.
     """
-    if find_spec("pronto") is None:
-        message = f"reading {path} needs pronto. Install: pip install 'celljury[ontology]'"
-        raise MemberUnavailableError(message)
-    import pronto
-
-    try:
-        with warnings.catch_warnings():
-            # pronto reports every clause that it does not model; none of them is read here.
-            warnings.simplefilter("ignore")
-            ontology = pronto.Ontology(path, import_depth=0, threads=1)
-            terms = [term for term in ontology.terms() if term.id.startswith(PREFIX)]
-            release = _release(ontology, terms)
-    except PRONTO_ERRORS as error:
-        message = (
-            f"cannot read {path} as an ontology: {_first_line(error)}. Expected a complete OBO, OWL or OBO-graph JSON"
-            " file such as cl.obo. Download it again, or leave it out to use the release that is installed."
-        )
-        raise UnreadableFileError(message) from error
-    if not release.labels:
-        message = f"{path} holds no Cell Ontology term (ids CL:...). Expected a release of CL such as cl.obo."
-        raise UnreadableFileError(message)
-    return release
+    with opened(path) as ontology:
+        return _release(ontology, [term for term in ontology.terms() if term.id.startswith(PREFIX)])
 
 
 def _release(ontology: Any, terms: list[Any]) -> Release:
@@ -75,7 +40,7 @@ def _release(ontology: Any, terms: list[Any]) -> Release:
         if len(successors) == 1:
             replaced[term.id] = successors[0]
     return Release(
-        release=_date(ontology.metadata.data_version),
+        release=release_date(ontology),
         labels={term.id: term.name or term.id for term in live},
         parents={
             term.id: tuple(
@@ -88,13 +53,3 @@ def _release(ontology: Any, terms: list[Any]) -> Release:
         obsolete={term.id: term.name or term.id for term in retired},
         subsets={tag: tuple(ids) for tag, ids in subsets.items()},
     )
-
-
-def _date(data_version: str | None) -> str:
-    match = re.search(r"\d{4}-\d{2}-\d{2}", data_version or "")
-    return match[0] if match else (data_version or "unknown")
-
-
-def _first_line(error: BaseException) -> str:
-    text = " ".join(str(part) for part in error.args) or type(error).__name__
-    return text.splitlines()[0][:200] if text.strip() else type(error).__name__

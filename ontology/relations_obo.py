@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from celljury.errors import MemberUnavailableError, UnreadableFileError
 from celljury.ontology.markers import genes_by_protein, stated_as_phenotype, stated_in_name
-from celljury.ontology.obo import PRONTO_ERRORS, _date, _first_line
+from celljury.ontology.pronto_file import opened, release_date
 from celljury.ontology.release import PREFIX
 from celljury.ontology.statements import WITHIN, RelationsSource, Statement, Told, in_order
 from celljury.ontology.taxa import taxon_in_label
@@ -60,29 +57,13 @@ def read_relations(path: Path) -> Told:
     MemberUnavailableError
         If pronto is not installed.
     """
-    if find_spec("pronto") is None:
-        message = f"reading {path} needs pronto. Install: pip install 'celljury[ontology]'"
-        raise MemberUnavailableError(message)
-    import pronto
-
-    try:
+    with opened(path) as ontology:
         content = path.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ontology = pronto.Ontology(path, import_depth=0, threads=1)
-            terms = [term for term in ontology.terms() if not term.obsolete]
-            ours = [term for term in terms if term.id.startswith(PREFIX)]
-            statements = {statement for term in ours for statement in _of_term(term)}
-            statements |= {statement for term in terms if term.id.startswith(ANATOMY) for statement in _of_place(term)}
-            release = _date(ontology.metadata.data_version)
-    except PRONTO_ERRORS as error:
-        message = (
-            f"cannot read {path} as an ontology: {_first_line(error)}. Expected a complete release file such as cl.obo."
-        )
-        raise UnreadableFileError(message) from error
-    if not ours:
-        message = f"{path} holds no Cell Ontology term (ids CL:...). Expected a release of CL such as cl.obo."
-        raise UnreadableFileError(message)
+        terms = [term for term in ontology.terms() if not term.obsolete]
+        ours = [term for term in terms if term.id.startswith(PREFIX)]
+        statements = {statement for term in ours for statement in _of_term(term)}
+        statements |= {statement for term in terms if term.id.startswith(ANATOMY) for statement in _of_place(term)}
+        release = release_date(ontology)
     live = {term.id for term in ours}
     in_one_context = _contextual(content)
     kept = {

@@ -18,7 +18,7 @@ from celljury.errors import MemberUnavailableError, OntologyError, OutputError, 
 from celljury.ontology import cache as cache_module
 from celljury.ontology import guide as guide_module
 from celljury.ontology import load as load_module
-from celljury.ontology import obo as obo_module
+from celljury.ontology import pronto_file as pronto_module
 from celljury.ontology.cache import cache_folder as folder_of_cache
 from celljury.ontology.cache import cached_path, read_index, write_cached, write_index
 from celljury.ontology.extra import ExtraTerm, read_extra_terms
@@ -295,7 +295,7 @@ def test_missing_files_and_directories_are_refused(tmp_path: Path, name: str) ->
 
 
 def test_a_file_without_pronto_says_what_to_install(mini: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(obo_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(pronto_module, "find_spec", lambda name: None)
     with pytest.raises(MemberUnavailableError, match=r"pip install 'celljury\[ontology\]'"):
         load_ontology(mini)
 
