@@ -79,7 +79,9 @@ def tier_rows(case: Case) -> dict[str, Any]:
     """Return error on query donors, information kept and coverage of every tier and simple rule.
 
     Of each tier twice: as a run calls, with cells that do not seem to belong left out, and with every cell taken to belong,
-    which is what the threshold alone does. Simple rules answer everything, however general the answer.
+    which is what the threshold alone does. Simple rules answer everything, however general the answer; strict LCA is also
+    shown with the cells left out that the run calls unseen, since a rule that never rejects cannot be compared with one
+    that does.
     """
     donor = donors_of(case)
     resampling = Resampling.of(donor, len(donor))
@@ -104,7 +106,10 @@ def tier_rows(case: Case) -> dict[str, Any]:
     rows["quorum 0.5"] = donor_row(
         reduce_votes(case.votes.terms, case.ontology, threshold=0.5, too_general=no).term, case, donor, alpha
     )
-    rows["strict LCA"] = donor_row(case.ontology.lca_rows(case.votes.terms), case, donor, alpha)
+    lca = case.ontology.lca_rows(case.votes.terms)
+    rows["strict LCA"] = donor_row(lca, case, donor, alpha)
+    left_out = (case.run.calls["status"] == "unseen").to_numpy()
+    rows["strict LCA, unseen as in the run"] = donor_row(np.where(left_out, np.int32(-1), lca), case, donor, alpha)
     for j, name in enumerate(case.votes.members):
         rows[f"member: {name}"] = donor_row(case.votes.terms[:, j], case, donor, alpha)
     exchangeable = case.run.record["calibration"]["exchangeable"]
