@@ -32,9 +32,11 @@ RECORDED = (
 OURS = frozenset(
     "adapted calibration calls calls.parquet card.html card.json demo.json evaluation figures final.parquet "
     "genes.npz jury jury.json labels.sssom.tsv log.jsonl markers.json members ontology.npz quality.json "
-    "query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html run run.json scratch space.npz tables "
-    "tree.npz unfinished.json votes".split()
+    "profiles.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html review run run.json scratch "
+    "space.npz tables tree.npz unfinished.json votes".split()
 )
+# Curators' decisions outlive the run that they were made on: a new run re-opens only what changed.
+KEPT = "decisions.sqlite"
 
 
 def versions() -> dict[str, str]:
@@ -137,7 +139,7 @@ def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Ite
 def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
     """Make an output folder, without an earlier result where ``overwrite`` replaces it; parameters as in `check_folder`.
 
-    Only files that celljury writes are removed; what a user put beside them stays.
+    Only files that celljury writes are removed; what a user put beside them stays, and so do curators' decisions.
 
     Call it when the inputs are known to be good: a mistake must not cost the result that was there.
 
@@ -151,7 +153,7 @@ def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iter
         if path.is_dir() and overwrite:
             for item in path.iterdir():
                 if item.name in OURS or item.name.startswith("worker-"):
-                    shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+                    _remove(item)
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".write-probe"
         probe.touch()
@@ -160,8 +162,23 @@ def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iter
         raise OutputError.for_path(path, error.strerror or str(error)) from error
 
 
+def _remove(item: Path) -> None:
+    """Remove a file or a folder, but for curators' decisions and what their database keeps beside them."""
+    if not item.is_dir() or item.is_symlink():
+        item.unlink()
+    elif any(item.rglob(f"{KEPT}*")):
+        for inner in item.iterdir():
+            if not inner.name.startswith(KEPT):
+                _remove(inner)
+    else:
+        shutil.rmtree(item)
+
+
 def _is_ours(path: Path, owned: str) -> bool:
-    return (path / owned).exists() or (path / "unfinished.json").exists()
+    if (path / owned).exists() or (path / "unfinished.json").exists():
+        return True
+    # What an earlier result leaves behind when it is removed.
+    return all(item.is_dir() or item.name.startswith(KEPT) for item in path.rglob("*"))
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import json
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from celljury.markup import Html, el, joined
 from celljury.provenance import write_text
 from celljury.report.card_members import members_block, recall_block
 from celljury.report.card_promise import calls_block, promise_block, thresholds_block, warnings_block
 from celljury.report.card_reference import left_out_block, origin_block, reference_block
 from celljury.report.card_style import STYLE
-from celljury.report.markup import Html, el, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

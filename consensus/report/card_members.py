@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celljury.report.card_promise import named, names_of
-from celljury.report.markup import (
+from celljury.markup import (
     NOTHING,
     Column,
     bars,
@@ -20,11 +19,12 @@ from celljury.report.markup import (
     share,
     table,
 )
+from celljury.report.card_promise import named, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celljury.report.markup import Html
+    from celljury.markup import Html
 
 # A member that recalls a type by so much less than the pool is marked.
 WELL_BELOW = 0.1

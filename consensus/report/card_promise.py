@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celljury.report.card_words import all_warnings, in_sentences, tier_in_words, units_of
-from celljury.report.markup import (
+from celljury.markup import (
     NOTHING,
     Column,
     bulleted,
@@ -20,11 +19,12 @@ from celljury.report.markup import (
     stats,
     table,
 )
+from celljury.report.card_words import all_warnings, in_sentences, tier_in_words, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from celljury.report.markup import Html
+    from celljury.markup import Html
 
 # More than these are folded: they are read when they are looked for.
 FEW_WARNINGS, FEW_TYPES = 12, 5

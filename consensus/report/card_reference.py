@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from celljury.config import CalibrationSettings
-from celljury.report.card_promise import named
-from celljury.report.markup import (
+from celljury.markup import (
     Column,
     count,
     decimal,
@@ -21,11 +20,12 @@ from celljury.report.markup import (
     stats,
     table,
 )
+from celljury.report.card_promise import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from celljury.report.markup import Html
+    from celljury.markup import Html
 
 # As the libraries' own licence files and package metadata state them (versions in docs/members.md).
 LICENCES = {

@@ -56,6 +56,24 @@ def finished(folder: Path) -> Path:
     return folder / "run"
 
 
+def test_curators_decisions_outlive_the_result_they_were_made_on(tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    (run / "review" / "pack").mkdir(parents=True)
+    (run / "review" / "pack" / "pack.json").touch()
+    for name in ("decisions.sqlite", "decisions.sqlite-wal"):
+        (run / "review" / name).write_text("decided", encoding="utf-8")
+    write_text(tmp_path / "demo.json", "{}")
+    make_folder(tmp_path, owned="demo.json", overwrite=True)  # a folder above, as the demo's
+    kept = ["decisions.sqlite", "decisions.sqlite-wal"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == kept
+    make_folder(run, owned="run.json")  # what is left is no result in the way
+    make_folder(run, owned="run.json", overwrite=True)
+    assert sorted(path.name for path in run.rglob("*") if path.is_file()) == kept
+    (run / "notes.txt").touch()
+    with pytest.raises(OutputError, match="files that are not celljury's"):
+        make_folder(run, owned="run.json", overwrite=True)
+
+
 def foreign(folder: Path) -> Path:
     (folder / "mine").mkdir()
     (folder / "mine" / "thesis.tex").write_text("years of work", encoding="utf-8")

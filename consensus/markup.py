@@ -20,9 +20,12 @@ LONGEST_NAME = 24
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup already; template engines are told so by `__html__`."""
 
     __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(self)
 
 
 def el(name: str, /, *children: Any, **attributes: Any) -> Html:
