@@ -21,6 +21,7 @@ from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
 from celljury.ontology.relations import load_relations
 from celljury.ontology.slims import load_slim
+from celljury.profiles import Profiles
 from celljury.progress import silent
 from celljury.provenance import (
     as_dict,
@@ -35,10 +36,13 @@ from celljury.provenance import (
     write_json,
     write_text,
 )  # fmt: skip
+from celljury.query import Query
 from celljury.reasons import Background
 from celljury.report.card import write_card_page
 from celljury.report.figures import draw_figures
 from celljury.report.summary import summarize
+from celljury.review.pack import check_member_names
+from celljury.review.packing import LABELS_ALONE, write_pack
 from celljury.review.queue import build_queue
 from celljury.run import Run, append_columns, join_calls, part_name, write_part
 from celljury.votes import votes_to_table
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from celljury.ontology.graph import CellOntology
     from celljury.ontology.slims import Slim
     from celljury.progress import Progress
+    from celljury.review.queue import Queue
 
 
 log = logging.getLogger(__name__)
@@ -114,6 +119,7 @@ def annotate(
     jury = jury if isinstance(jury, Jury) else Jury.load(jury)
     config = config or jury.config
     slim = load_slim(jury.ontology, config.slim)  # before any work: a wrong name is an error now
+    check_member_names(jury.members)
     started = cpu_seconds()
     run = _voted_before(Path(out), jury, query, batch, config) if resume else None
     if run is None:
@@ -121,11 +127,25 @@ def annotate(
             query, batch=batch, out=out, config=config, resume=resume, overwrite=overwrite, progress=progress
         )
     background = jury.background(run.record, config)
-    _write_files(
-        run, jury.ontology, slim=slim, background=background, batches=run.record["query"]["batches"],
-        markers=jury.about["markers"], query=query if h5ad else None, embedding=config.embedding if figures else None,
-        progress=progress,
+    batches, markers = run.record["query"]["batches"], jury.about["markers"]
+    queue = _write_files(
+        run, jury.ontology, slim=slim, background=background, batches=batches, markers=markers,
+        query=query if h5ad else None, embedding=config.embedding if figures else None, progress=progress,
     )  # fmt: skip
+    view = Query.of(
+        open_cells(query, counts=config.counts), jury.genes, batch=batch, min_shared=config.genes.min_shared,
+        block_size=config.block_size,
+    )  # fmt: skip
+    write_pack(
+        run,
+        jury.ontology,
+        queue,
+        batches=batches,
+        markers=markers,
+        profiles=jury.profiles,
+        query=view,
+        progress=progress,
+    )
     return _complete(run, started)
 
 
@@ -178,6 +198,7 @@ def vote(
     """
     config = config or Config()
     columns = (columns,) if isinstance(columns, str) else tuple(columns)
+    check_member_names(columns)
     inputs = (source, label_map)
     if out:
         check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)
@@ -238,9 +259,13 @@ def vote(
         write_json(folder / "run.json", record)
         run = Run(folder)
     holds_cells = hasattr(source, "obs") or str(source).endswith((".h5ad", ".h5mu", ".zarr"))
-    _write_files(
+    queue = _write_files(
         run, ontology, slim=slim, background=background, batches=("all",), markers={},
         query=source if h5ad and holds_cells else None, embedding=config.embedding, progress=progress,
+    )  # fmt: skip
+    write_pack(
+        run, ontology, queue, batches=("all",), markers={}, profiles=Profiles.unknown({}, {}), query=LABELS_ALONE,
+        labelled=source, progress=progress,
     )  # fmt: skip
     (folder / "unfinished.json").unlink()
     return _complete(run, started)
@@ -257,8 +282,12 @@ def _write_files(
     query: Any,
     embedding: str | None,
     progress: Progress,
-) -> None:
-    """Write tables, queue, annotated h5ad (unless ``query`` is None) and figures (unless ``embedding`` is None)."""
+) -> Queue:
+    """Write tables, queue, annotated h5ad (unless ``query`` is None) and figures (unless ``embedding`` is None).
+
+    Returns the queue.
+    """
+    queue = build_queue(run, ontology, background, batches=batches, markers=markers)
 
     def tables() -> None:
         folder = run.folder / "tables"
@@ -266,10 +295,7 @@ def _write_files(
         for name, level in (("summary", slim), ("terms", None)):
             _write_tsv(folder / f"{name}.tsv", summarize(run, ontology, level))
 
-    def queue() -> None:
-        _write_tsv(run.folder / "queue.tsv", build_queue(run, ontology, background, batches=batches, markers=markers))
-
-    steps: list[Callable[[], object]] = [tables, queue]
+    steps: list[Callable[[], object]] = [tables, lambda: _write_tsv(run.folder / "queue.tsv", queue.table)]
     if query is not None:
         steps.append(lambda: write_h5ad(run, query))
     if embedding is not None:
@@ -279,6 +305,7 @@ def _write_files(
             progress("write tables, queue and figures", i, len(steps))
             step()
         progress("write tables, queue and figures", len(steps), len(steps))
+    return queue
 
 
 def _write_tsv(path: Path, table: pd.DataFrame) -> None:

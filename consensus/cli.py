@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from celljury import __version__
+from celljury.cli_review import apply, review
 from celljury.terminal import clear_errors, progress_of
 
 if TYPE_CHECKING:
@@ -254,6 +255,10 @@ def vote(
             on_unmapped="abstain" if on_unmapped == "abstain" else "stop", h5ad=not no_h5ad, progress=progress,
         )  # fmt: skip
     _say_run(run, as_json=as_json)
+
+
+app.command(epilog="Example: [bold]celljury review run[/bold]")(review)
+app.command(epilog="Example: [bold]celljury apply run[/bold]")(apply)
 
 
 @app.command(epilog="Example: [bold]celljury evaluate run --truth cell_type --donor donor[/bold]")

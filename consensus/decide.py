@@ -162,6 +162,14 @@ def learn_decision(
     columns = np.unique(np.concatenate([terms, held.votes.terms[held.votes.terms >= 0]])).astype(np.int32)
     if patterns is not None:
         columns = np.unique(np.concatenate([columns, patterns[patterns >= 0]])).astype(np.int32)
+    reviewed_vote, reviewed_truth = None, None
+    if held.reviewed is not None:
+        vote_terms = held.reviewed.terms
+        columns = np.unique(np.concatenate([columns, vote_terms[vote_terms >= 0], held.reviewed.truth])).astype(
+            np.int32
+        )
+        reviewed_vote = _as_columns(vote_terms, columns)
+        reviewed_truth = _as_columns(held.reviewed.truth, columns)
     known = held.take(held.known)
     truth = np.searchsorted(columns, known.truth).astype(np.int32)
     raw = dense_mass(known.votes, columns)
@@ -179,10 +187,12 @@ def learn_decision(
         first, inverse = distinct_rows(vote[rows])
         return learn_reliability(
             vote[rows][first], np.bincount(inverse, minlength=len(first)), held_vote=vote[others],
-            held_truth=truth[others], n_terms=n_terms, prior_votes=settings.prior_votes,
+            held_truth=truth[others], n_terms=n_terms, prior_votes=settings.prior_votes, reviewed_vote=reviewed_vote,
+            reviewed_truth=reviewed_truth,
         )  # fmt: skip
 
-    # Each fold is pooled as a query is: by weights from its own votes, with the other folds as prior.
+    # Each fold is pooled as a query is: by weights from its own votes, with the other folds and the same reviewed items as
+    # prior. Whatever curators said, thresholds are then those of the very rule that the query is pooled by.
     before = np.zeros((known.n_cells, n_terms))
     for fold in np.unique(known.fold):
         rows = known.fold == fold
@@ -203,7 +213,7 @@ def learn_decision(
         assert n_cells is not None
         reliability = learn_reliability(
             _as_columns(patterns, columns), n_cells, held_vote=vote, held_truth=truth, n_terms=n_terms,
-            prior_votes=settings.prior_votes,
+            prior_votes=settings.prior_votes, reviewed_vote=reviewed_vote, reviewed_truth=reviewed_truth,
         )  # fmt: skip
     belonging = _learn_belonging(known, found.top, compartment)
     decision = Decision(

@@ -15,10 +15,11 @@ from celljury.evaluation_calls import Cells, calls_part, depth_table, donor_part
 from celljury.evaluation_scores import calibration_part, selective_part, unseen_part
 from celljury.intervals import N_DRAWS, Resampling
 from celljury.ontology.mapping import read_sssom
+from celljury.origin import ontology_of
 from celljury.provenance import as_dict, now, versions, write_json, write_text
 from celljury.report.evaluation_figures import draw_evaluation
 from celljury.report.evaluation_page import evaluation_markdown
-from celljury.truth import ontology_of, read_truth, reference_terms
+from celljury.truth import read_truth, reference_terms
 from celljury.votes import votes_from_table
 
 if TYPE_CHECKING:

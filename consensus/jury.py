@@ -20,6 +20,7 @@ from celljury.errors import ConfigError, JuryVersionError, UnreadableFileError
 from celljury.evidence import References, fit_evidence, held_out_for
 from celljury.fitting import check_members, fingerprint, fit_members, marker_genes, prepare_reference, term_rows
 from celljury.genes import GeneTable
+from celljury.heldout import REVIEWED
 from celljury.labels import map_column
 from celljury.leftout import leave_types_out
 from celljury.members.arrays import load_arrays, save_arrays
@@ -27,6 +28,7 @@ from celljury.ontology.cache import read_index, write_index
 from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import read_sssom
 from celljury.ontology.relations import load_relations
+from celljury.profiles import Profiles
 from celljury.progress import silent
 from celljury.provenance import (
     as_dict,
@@ -181,6 +183,8 @@ class Jury:
                         config=config, progress=progress,
                     )  # fmt: skip
             told = describe_evidence(prepared, held, left_out, ontology, config)
+        markers = marker_genes(reference)
+        Profiles.fit(reference, markers).save(folder / "profiles.npz")
         about = {
             "format": FORMAT,
             "made": now(),
@@ -200,7 +204,7 @@ class Jury:
             "terms": term_rows(prepared, mapped, ontology),
             "labels": [as_dict(row) | {"term": ontology.ids[row.i_term] if row.i_term >= 0 else None} for row in mapped.rows],
             "members": [record.as_dict() for record in records],
-            "markers": marker_genes(reference),
+            "markers": markers,
             "calibration": told["calibration"],
             "cpu_seconds": round(cpu_seconds() - started, 2),
             "peak_memory_mb": peak_memory_mb(),
@@ -239,6 +243,8 @@ class Jury:
             found = jury.about.get("format")
             missing = [name for name in _PARTS if found == FORMAT and name not in jury.about]
             missing += [name for name in _FILES if found == FORMAT and not (folder / name).exists()]
+            if found == FORMAT and jury.about.get("reviewed") and not (folder / "calibration" / REVIEWED).is_file():
+                missing.append(f"calibration/{REVIEWED}")
             made_by = jury.about.get("versions", {}).get("celljury", "an unknown version")
         except (ValueError, AttributeError) as error:
             message = f"{path} cannot be read: {error}. The jury is damaged; fit it again."
@@ -314,6 +320,14 @@ class Jury:
     def references(self) -> References:
         """What it knows of its reference beyond its members."""
         return References.load(self.folder, self.ontology)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        """How its reference expresses the marker genes; a jury of an earlier version knows only their names."""
+        path = self.folder / "profiles.npz"
+        if path.is_file():
+            return Profiles.load(path)
+        return Profiles.unknown({row["term"]: row["n_cells"] for row in self.about["terms"]}, self.about["markers"])
 
     @property
     def evidence(self) -> Path | None:
@@ -480,6 +494,9 @@ class Jury:
             record["calibration"]["n_unseen"] = n_unseen
             if note := unseen_note(n_unseen, cells.n_cells):
                 record["calibration"]["notes"].insert(0, note)
+            if n_reviewed := sum(row["n_items"] for row in self.about.get("reviewed", [])):
+                said = f"Members' weights also rest on {n_reviewed:,} reviewed items (jury.json: reviewed)."
+                record["calibration"]["notes"].append(said)
         write_json(
             folder / "run.json",
             {

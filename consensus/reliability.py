@@ -78,6 +78,8 @@ def learn_reliability(
     held_truth: NDArray[np.int32],
     n_terms: int,
     prior_votes: float = PRIOR_VOTES,
+    reviewed_vote: NDArray[np.int32] | None = None,
+    reviewed_truth: NDArray[np.int32] | None = None,
 ) -> Reliability:
     """Learn from the query's distinct vote patterns what each member's votes are worth.
 
@@ -93,6 +95,10 @@ def learn_reliability(
         Number of terms.
     prior_votes
         How many of the query's votes the held-out confusion of a term is worth.
+    reviewed_vote, reviewed_truth
+        Votes and curators' terms of reviewed items, int32 (n_items, n_members) and (n_items,); None = none. An item counts
+        as one of the query's votes whose true term is known. They say nothing of how common a term is: what is reviewed
+        is what was in doubt.
     """
     n_members = vote.shape[1]
     prior = np.empty((n_members, n_terms, n_terms))
@@ -100,6 +106,8 @@ def learn_reliability(
         counts = confusion_counts(held_vote[:, j], held_truth, n_terms=n_terms).T
         counts += RIGHT_BEFORE * np.eye(n_terms) + WRONG_BEFORE / max(n_terms, 1)
         prior[j] = prior_votes * counts / counts.sum(axis=1, keepdims=True)
+        if reviewed_vote is not None and reviewed_truth is not None:
+            prior[j] += confusion_counts(reviewed_vote[:, j], reviewed_truth, n_terms=n_terms).T
     share = np.bincount(held_truth, minlength=n_terms) + 1.0
     share /= share.sum()
     share_prior = SHARE_PRIOR * share

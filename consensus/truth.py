@@ -1,10 +1,9 @@
-"""Known types of a run's cells, their donors, the ontology the run used and the types its reference held."""
+"""Known types of a run's cells, their donors and the types its reference held."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from celljury.errors import (
     UnreadableFileError,
 )
 from celljury.labels import map_column, nearest_terms
-from celljury.ontology.cache import read_index
-from celljury.ontology.load import load_ontology
 from celljury.ontology.mapping import map_labels
-from celljury.provenance import sha256
+from celljury.origin import jury_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -159,30 +158,6 @@ def _donors(column: pd.Series, path: Path) -> tuple[NDArray[np.int64], tuple[str
     return code.ravel().astype(np.int64), tuple(names.tolist())
 
 
-def ontology_of(run: Run) -> CellOntology:
-    """Return the ontology that a run used: its jury's, else the same release loaded anew.
-
-    Raises
-    ------
-    InputError
-        If what the settings name now is another ontology than the one the run used.
-    """
-    used = run.record["ontology"]
-    if (folder := _jury_folder(run)) is not None:
-        return read_index(folder / "ontology.npz")
-    settings = run.record.get("config", {}).get("ontology", {})
-    extra = settings.get("extra_terms")
-    ontology = load_ontology(settings.get("source"), release=used["release"], extra=Path(extra) if extra else None)
-    for field in ("sha256", "extra_sha256"):
-        if used.get(field, getattr(ontology.source, field)) != getattr(ontology.source, field):
-            message = (
-                f"{run.folder} was made with another ontology ({used['origin']}, CL {used['release']}) than the one found now"
-                f" ({ontology.source.origin}): terms differ. Put the file back that the run used, or annotate anew."
-            )
-            raise InputError(message)
-    return ontology
-
-
 def reference_terms(
     run: Run, ontology: CellOntology, *, seen_types: Path | None = None, label_map: LabelMap | None = None
 ) -> NDArray[np.int32] | None:
@@ -200,7 +175,7 @@ def reference_terms(
     if seen_types is not None:
         return _listed_terms(seen_types, ontology, label_map)
     said: list[Any] | None = run.record.get("reference_terms")
-    if said is None and (folder := _jury_folder(run)) is not None:
+    if said is None and (folder := jury_folder(run)) is not None:
         said = json.loads((folder / "jury.json").read_text(encoding="utf-8"))["terms"]
     if not said:
         return None
@@ -224,11 +199,3 @@ def _listed_terms(path: Path, ontology: CellOntology, label_map: LabelMap | None
             ((name, 0, nearest_terms(name, ontology)) for name in lost), column="(one type a line)", where=str(path)
         )
     return np.unique([match.i_term for match in found if match is not None]).astype(np.int32)
-
-
-def _jury_folder(run: Run) -> Path | None:
-    """Return the folder of the jury that made a run, None where it is gone or was fitted anew since."""
-    jury = run.record.get("jury")
-    if not jury or not (folder := Path(jury["folder"])).joinpath("jury.json").is_file():
-        return None
-    return folder if sha256(folder / "jury.json") == jury["sha256"] else None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from celljury.errors import OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from celljury.run import Run
@@ -34,7 +36,7 @@ def write_h5ad(run: Run, query: Any) -> Path:
     try:
         if not hasattr(query, "obs") and _is_h5ad(Path(query)):
             shutil.copyfile(query, partial)
-            _replace_obs(partial, columns, voted)
+            _replace_obs(partial, lambda obs: _joined(obs, columns, voted))
         else:
             _write(_with_columns(_rna(query), columns, voted), partial, to=to)
         partial.replace(to)
@@ -45,6 +47,52 @@ def write_h5ad(run: Run, query: Any) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return to
+
+
+FINAL = ("term", "label", "status", "source", "reviewers")
+
+
+def write_final_h5ad(run: Run, final: Path) -> Path | None:
+    """Add what curators decided to ``query.celljury.h5ad`` and return its path; None where the run has none.
+
+    Only ``obs`` is written anew, beside the file and renamed; columns ``celljury_final_*`` of an earlier call are replaced.
+
+    Parameters
+    ----------
+    final
+        Table of all cells in the run's order, as in ``final.parquet``.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, or its cells are not the run's. It stays as it was then.
+    """
+    import pyarrow.parquet as pq
+
+    to = run.folder / "query.celljury.h5ad"
+    if not to.is_file():
+        return None
+    partial = to.with_name(to.name + ".partial")
+    table = pq.read_table(final, columns=["cell_id", *FINAL]).to_pandas().set_index("cell_id")
+    try:
+        shutil.copyfile(to, partial)
+        _replace_obs(partial, lambda obs: _with_final(obs, table.add_prefix(f"{PREFIX}final_")))
+        partial.replace(to)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError.for_path(to, error.strerror or str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return to
+
+
+def _with_final(obs: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
+    if obs.index.astype(str).tolist() != columns.index.tolist():
+        message = "the cells of query.celljury.h5ad are not the run's: other names, or another order. Annotate it anew."
+        raise OutputError(message)
+    kept = obs.drop(columns=[name for name in columns.columns if name in obs.columns])
+    return kept.join(columns.set_axis(kept.index))
 
 
 def _write(adata: Any, partial: Path, *, to: Path) -> None:
@@ -113,11 +161,11 @@ def _joined(obs: pd.DataFrame, columns: pd.DataFrame, voted: frozenset[str]) -> 
     return kept.join(columns.set_axis(kept.index))
 
 
-def _replace_obs(path: Path, columns: pd.DataFrame, voted: frozenset[str]) -> None:
+def _replace_obs(path: Path, changed: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     import h5py
     from anndata.io import read_elem, write_elem
 
     with h5py.File(path, "r+") as file:
-        obs = _joined(read_elem(file["obs"]), columns, voted)
+        obs = changed(read_elem(file["obs"]))
         del file["obs"]
         write_elem(file, "obs", obs)

@@ -15,7 +15,7 @@ import pytest
 from celljury.config import Config
 from celljury.reasons import Reason
 
-PAGES = ("README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md", "docs/evaluate.md")
+PAGES = ("README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md", "docs/evaluate.md", "docs/review.md")
 CLI = (sys.executable, "-c", "from celljury.cli import main; main()")
 
 

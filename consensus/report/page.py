@@ -102,6 +102,8 @@ def files_text(run: Run, *, extra: Mapping[str, Path]) -> list[str]:
     lines = [f"Files in {run.folder}:"]
     lines += [f"  {name:<30} {what}" for name, what in FILES if (run.folder / name).exists()]
     lines += [f"The {name}: {path}" for name, path in extra.items()]
+    if n_review := outcome(run)["n_review"]:
+        lines.append(f"{n_review:,} cells wait for a curator: celljury review {run.folder}")
     return lines
 
 

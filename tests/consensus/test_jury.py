@@ -411,5 +411,6 @@ def test_nothing_is_left_in_the_run_but_its_files(jury, query, tmp_path):
     run = celljury.annotate(query, jury, out=tmp_path / "run", figures=False)
     left = {path.name for path in run.folder.iterdir()}
     assert left == {
-        "calls", "calls.parquet", "log.jsonl", "query.celljury.h5ad", "queue.tsv", "run.json", "tables", "votes",
+        "calls", "calls.parquet", "log.jsonl", "query.celljury.h5ad", "queue.tsv", "review", "run.json", "tables",
+        "votes",
     }  # fmt: skip

@@ -108,8 +108,8 @@ def test_columns_of_other_tools_have_no_version() -> None:
 def test_only_files_that_exist_are_listed(run: Run) -> None:
     text = files_text(run, extra={"jury": Path("jury")})
     assert text[0] == f"Files in {run.folder}:"
-    assert text[-1] == "The jury: jury"
-    listed = [line.split()[0] for line in text[1:-1]]
+    assert text[-2:] == ["The jury: jury", f"5 cells wait for a curator: celljury review {run.folder}"]
+    listed = [line.split()[0] for line in text[1:-2]]
     assert listed == [name for name, _ in FILES if (run.folder / name).exists()]
     assert "calls.parquet" in listed
     assert "query.celljury.h5ad" not in listed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from postgres import postgres_url  # noqa: F401  (a fixture)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

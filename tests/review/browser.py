@@ -1,0 +1,288 @@
+"""A real browser and the real command for the tests, and a small run of T cells for them to work on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from review_pack import made_run
+
+from celljury.ontology.load import load_ontology, ontology_from_edges
+from celljury.review.decisions import Decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from celljury.ontology.graph import CellOntology
+    from celljury.review.events import Event
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+COMMAND = (sys.executable, "-c", "from celljury.cli import main; main()")
+# What the browser and htmx say of a connection that was lost, and of an answer that refuses.
+OFFLINE = r"^Failed to load resource: net::ERR_|^htmx:(afterRequest|sendError), "
+REFUSED = r"^Failed to load resource: the server responded with a status of 4|^Response Status Error Code 4"
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the system's Chromium; skips where there is none.
+
+    For no longer than a module of tests: Playwright holds the thread's event loop while it runs.
+    """
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} is installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(OPTIONS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+# The server -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """``celljury review`` on a run in a process of its own.
+
+    Attributes
+    ----------
+    url
+        What it printed.
+    """
+
+    process: subprocess.Popen[str]
+    url: str
+
+    @property
+    def port(self) -> int:
+        return int(re.search(r":(\d+)/", self.url)[1])  # type: ignore[index]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._ended()
+
+    def stop(self) -> str:
+        """End it as Ctrl-C does; returns what it said then."""
+        self.process.send_signal(signal.SIGINT)
+        said = self._ended()
+        assert self.process.returncode == 0, said
+        return said
+
+    def _ended(self) -> str:
+        said, _ = self.process.communicate(timeout=30)
+        return said
+
+
+def start(run: Path, *options: str, reviewer: str = "ann", port: int = 0) -> Server:
+    """Start ``celljury review`` and wait for its address."""
+    command = [*COMMAND, "review", str(run), "--no-browser", "--port", str(port), "--as", reviewer, *options]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_plain_terminal()
+    )
+    said = []
+    for line in process.stdout:  # type: ignore[union-attr]
+        said.append(line)
+        if (found := re.search(r" at: (http\S+)", line)) is not None:
+            return Server(process, found[1])
+    process.communicate()
+    raise AssertionError("".join(said))
+
+
+def _plain_terminal() -> dict[str, str]:
+    return os.environ | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def serving(run: Path, *options: str, reviewer: str = "ann", port: int = 0) -> Iterator[Server]:
+    """Serve a run; what was not stopped by then is killed."""
+    server = start(run, *options, reviewer=reviewer, port=port)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.kill()
+
+
+def celljury(*arguments: str | Path, said: str = "") -> str:
+    """Run a command to its end; returns what it printed."""
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(
+        command, input=said, capture_output=True, text=True, check=False, env=_plain_terminal(), timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# The screen -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Screen:
+    """A page of the review as somebody with a keyboard uses it.
+
+    Attributes
+    ----------
+    wrong
+        What the browser complained of: errors of scripts, refusals of the security policy, resources that failed, dialogs.
+    """
+
+    page: Page
+    wrong: list[str] = field(default_factory=list)
+    _before: int = 0
+
+    def __post_init__(self) -> None:
+        self.page.on("console", lambda message: self.wrong.append(message.text) if message.type != "log" else None)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
+        self.page.on("dialog", self._dialog)
+        self.page.set_default_timeout(15_000)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.wrong.append(f"dialog {dialog.type}: {dialog.message}")
+        dialog.dismiss()
+
+    def check(self, *expected: str) -> None:
+        """Fail on complaints that match none of the patterns, and forget the others."""
+        left = [said for said in self.wrong if not any(re.search(pattern, said) for pattern in expected)]
+        assert not left, left
+        self.wrong.clear()
+
+    def open(self, url: str) -> Screen:
+        self.page.goto(url)
+        self.page.wait_for_load_state("networkidle")
+        return self
+
+    # What is on it ------------------------------------------------------------------------------------------------------
+
+    @property
+    def item(self) -> str:
+        return self.page.get_attribute("#screen", "data-item") or ""
+
+    @property
+    def said(self) -> str:
+        """The status line once the screen has settled."""
+        return self.page.get_attribute("#screen", "data-said") or ""
+
+    @property
+    def status(self) -> str:
+        """Where the item stands."""
+        found = self.page.locator("#decision")
+        return (found.get_attribute("data-status") or "") if found.count() else "open"
+
+    def progress(self, what: str) -> int:
+        return int(self.page.get_attribute("#progress", f"data-{what}") or -1)
+
+    def focused(self) -> str:
+        """Id of what has the focus, else its element's name."""
+        return str(self.page.evaluate("(document.activeElement.id || document.activeElement.tagName)"))
+
+    # What is done with it -----------------------------------------------------------------------------------------------
+
+    def keys(self, *keys: str) -> Screen:
+        for key in keys:
+            self.page.keyboard.press(key)
+        return self
+
+    @contextmanager
+    def new_screen(self) -> Iterator[None]:
+        """Wait until the screen was exchanged, and what it then asks for has come."""
+        self.page.evaluate("document.getElementById('screen').dataset.old = 'yes'")
+        yield
+        self.page.wait_for_selector("#screen:not([data-old])", state="attached")
+        self.page.wait_for_selector("#embedding[data-drawn], #no-embedding", state="attached")
+        # The status line is filled a moment after the exchange.
+        self.page.wait_for_selector(f"#status:text-is({json.dumps(self.said)})", state="attached")
+
+    def go(self, *keys: str) -> str:
+        """Press keys, the last of which brings another screen; returns the status line."""
+        self.keys(*keys[:-1])
+        with self.new_screen():
+            self.keys(keys[-1])
+        return self.said
+
+    def open_item(self, server: Server, item: str, query: str = "") -> Screen:
+        return self.open(f"http://127.0.0.1:{server.port}/item/{item}{query}")
+
+    def open_again(self, item: str) -> Screen:
+        """Load another item's page on the same server."""
+        return self.open("/".join([*self.page.url.split("/")[:3], "item", item]))
+
+    def type_term(self, text: str) -> list[str]:
+        """Open the search of terms, type, and return the ids that are suggested."""
+        self.keys("/")
+        self.page.wait_for_selector("#dialog-term[open]")
+        assert self.focused() == "term-text"
+        self.page.keyboard.type(text)
+        self.page.wait_for_selector(f"#term-options[data-of={json.dumps(text)}]")
+        return [row.get_attribute("data-term") or "" for row in self.page.locator("#term-options [data-term]").all()]
+
+
+@contextmanager
+def screen_of(
+    browser: Browser, *expected: str, width: int = 1440, height: int = 960, **options: Any
+) -> Iterator[Screen]:
+    """A page in a context of its own; afterwards the browser must have had nothing to complain of but ``expected``."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    context.set_default_timeout(15_000)
+    try:
+        screen = Screen(context.new_page())
+        yield screen
+        screen.check(*expected)
+    finally:
+        context.close()
+
+
+# A run ------------------------------------------------------------------------------------------------------------------
+
+
+def t_cells(*, labels: Mapping[str, str] | None = None) -> CellOntology:
+    """Return the installed ontology's T cells and all above them; some labels may be changed."""
+    full = load_ontology()
+    rows = sorted({a for i in full.descendants(full.index("CL:0000084")).tolist() for a in full.ancestors(i).tolist()})
+    ids = {i: full.ids[i] for i in rows}
+    return ontology_from_edges(
+        {ids[i]: full.labels[i] for i in rows} | dict(labels or {}),
+        {ids[i]: [ids[p] for p in full.parents(i).tolist()] for i in rows},
+        synonyms={ids[i]: full.synonyms[i] for i in rows},
+        release=full.source.release,
+    )
+
+
+def write_run(folder: Path, *, ontology: CellOntology | None = None, genes: Sequence[str] | None = None) -> Path:
+    """Write a run of 1,500 cells with 60 items, of 400 cells, to review."""
+    made_run(
+        folder, n_cells=1500, n_items=60, n_review=400, n_members=5, n_genes=40, n_terms=25, n_samples=4,
+        ontology=ontology or t_cells(), genes=genes,
+    )  # fmt: skip
+    return folder
+
+
+def log_of(run: Path) -> tuple[Event, ...]:
+    """Return the log of a run as another process finds it."""
+    with Decisions.open(run / "review" / "decisions.sqlite", read_only=True) as decisions:
+        return decisions.events()
+
+
+def copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
