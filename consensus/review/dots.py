@@ -111,7 +111,7 @@ def marker_dots(rows: Sequence[DotRow], genes: Sequence[str], *, width: float = 
     return el(
         "svg", el("title", "Marker genes", id=f"{name}-title"), el("desc", desc or "No markers.", id=f"{name}-desc"),
         *marks, *legend, viewBox=f"0 0 {_n(whole)} {_n(height)}", width=_n(width), height=_n(height * width / whole),
-        role="img", aria_labelledby=f"{name}-title {name}-desc", font_family=FONT, class_="marker-dots",
+        role="img", aria_labelledby=f"{name}-title", aria_describedby=f"{name}-desc", font_family=FONT, class_="marker-dots",
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def ontology_drawing(
     )
     return el(
         "svg", *said, *marks, viewBox=f"0 0 {_n(drawing.width)} {_n(height)}", width=_n(width),
-        height=_n(height * width / drawing.width), role="img", aria_labelledby=f"{name}-title {name}-desc",
+        height=_n(height * width / drawing.width), role="img", aria_labelledby=f"{name}-title", aria_describedby=f"{name}-desc",
         font_family=FONT, class_="ontology-path",
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bench_runs import over_cells
+from queue_bench import queue_rows
 
 from celljury.baselines import baseline_calls
 from celljury.evaluate import COMPARED, cells_of
@@ -51,7 +52,8 @@ def pair_report(case: Case) -> dict[str, Any]:
 
     ``rows``: metrics of `celljury.evaluate.COMPARED` by rule, at the reference's level (`at_level`); ``ranking``: AUROC of
     the top term's probability for its own errors by pooling rule; ``calls``, ``selective``, ``calibration``, ``unseen``: of
-    the run's calls; ``tiers``: by wanted tier; ``match``: with and without query-matched calibration, where it matters.
+    the run's calls; ``tiers``: by wanted tier; ``queue``: what orders of the review queue win; ``match``: with and without
+    query-matched calibration, where it matters.
     """
     held = case.held
     level = at_level(case)
@@ -88,6 +90,7 @@ def pair_report(case: Case) -> dict[str, Any]:
         "reliability": case.run.record["calibration"]["reliability"],
         "tiers": {tier: tier_row(case, case.decide(held, tier=tier), held) for tier in TIERS},
         "left_out": {row["label"]: row for row in case.jury.about["calibration"]["left_out"]},
+        "queue": queue_rows(case),
         "match": match_rows(case) if case.run.record["calibration"]["matching"]["matched"] else None,
     }
 

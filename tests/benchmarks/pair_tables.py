@@ -25,7 +25,7 @@ def pair_parts(pairs: Mapping[str, Any]) -> list[str]:
     return [
         "## Real pairs", PAIRS, _pair_list(pairs), _rule_table(pairs, "accuracy", "Accuracy"),
         _rule_table(pairs, "macro_f1", "Macro F1"), _call_table(pairs), _rule_calls(pairs), _ranking(pairs),
-        _tiers(pairs), _match(pairs),
+        _tiers(pairs), _match(pairs), _queue(pairs),
     ]  # fmt: skip
 
 
@@ -156,3 +156,18 @@ def _match(pairs: Mapping[str, Any]) -> str:
         table(("pair", "calibration.match", "threshold", "temperature", "accuracy", "covered error", "information kept",
                "calibration error", "false-unseen", "AUROC of support", "AUROC of the top probability"), rows),
     )  # fmt: skip
+
+
+def _queue(pairs: Mapping[str, Any]) -> str:
+    rows = []
+    for order in in_all(p["queue"]["orders"] for p in pairs.values()):
+        found = [p["queue"]["orders"][order] for p in pairs.values()]
+        rows.append((order, *(" / ".join(number(one[key]) for key in ("0.10", "0.25", "area")) for one in found)))
+    sizes = [f"{p['queue']['n_cells']:,} cells in {p['queue']['n_items']:,} items" for p in pairs.values()]
+    return section(
+        "What the order of the review queue wins",
+        "If every reviewed item gets the true type of most of its cells, so many of the bits that the queue can win come back"
+        " with the first 10 % of the items / the first 25 % / on average over all lengths. Bits lost: distance of call and"
+        " truth in information content (`tests/benchmarks/queue_bench.py`). Items of mixed truth can lose bits too.",
+        table(("order", *pairs), [("under review", *sizes), *rows]),
+    )

@@ -490,7 +490,7 @@ def test_url_that_does_not_work_is_said_without_the_password(url: str, said: str
 
 
 def test_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celljury.review.database.find_spec", lambda _: None)
+    monkeypatch.setattr("celljury.review.database_server.find_spec", lambda _: None)
     with pytest.raises(MemberUnavailableError, match=r"needs psycopg. Install: pip install 'celljury\[postgres\]'"):
         Decisions.open("postgresql://ada@127.0.0.1:1/review")
 

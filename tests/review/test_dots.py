@@ -95,7 +95,7 @@ def test_the_same_in_words_and_as_a_table() -> None:
     root = ElementTree.fromstring(marker_dots(ROWS, GENES, name="dots"))
     assert root.attrib["role"] == "img"
     named = {element.attrib.get("id"): element.text for element in root}
-    assert root.attrib["aria-labelledby"].split() == ["dots-title", "dots-desc"]
+    assert [root.attrib[f"aria-{by}"] for by in ("labelledby", "describedby")] == ["dots-title", "dots-desc"]
     assert "this item: CD3D 100 % of cells, mean 3.00; CD8A 25 % of cells, mean 1.50; NKG7 not measured." in (
         named["dots-desc"] or ""
     )

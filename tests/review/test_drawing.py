@@ -318,7 +318,7 @@ def test_the_same_in_words(cl: CellOntology) -> None:
     root = ElementTree.fromstring(svg)
     assert root.attrib["role"] == "img"
     named = {element.attrib.get("id"): element.text for element in root}
-    assert [named[i] is not None for i in root.attrib["aria-labelledby"].split()] == [True, True]
+    assert [named[root.attrib[f"aria-{by}"]] is not None for by in ("labelledby", "describedby")] == [True, True]
     said = named["one-desc"] or ""
     assert said.startswith("Proposed: lymphocyte (CL:0000542), backed off, support 0.97 ≥ 0.94.")
     assert "2 of 3 votes for natural killer cell (CL:0000623): celltypist, symphony." in said
