@@ -1,4 +1,4 @@
-"""Measure everything that is reported: real pairs, types left out, the semi-synthetic atlas, and a million cells.
+"""Measure everything that is reported: real pairs, types left out, the semi-synthetic atlas, a million cells, the review.
 
 Run with ``make bench``: it prints Markdown tables and writes ``benchmarks.json``. Juries and runs are kept in ``--work``, and
 a bench that was interrupted goes on there; remove the folder to measure anew. Times are those of one run on whatever
@@ -22,6 +22,7 @@ from bench_runs import ready
 from bench_targets import AVERAGED
 from pair_bench import figure_tables, joined, pair_report
 from pairs import PAIRS, SHARED
+from review_bench import review_report
 from scale_bench import vote_at_scale, walk_at_scale
 from unseen_bench import unseen_report
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 KNOWN = ("P1", "P2", "P3", "P3-200", "P4")
 LEFT_OUT = ("U1", "U2", "U3", "U4", "U5")
 NOTES = "## What was missed, and why"
-PARTS = ("pairs", "unseen", "atlas", "vote", "walk")
+PARTS = ("pairs", "unseen", "atlas", "vote", "walk", "review")
+MADE = ("vote", "walk", "review")
 
 
 def main() -> None:
@@ -53,7 +55,7 @@ def main() -> None:
         return ready(name, PAIRS[name], options.work, members=members, seed=options.seed)
 
     def part(name: str, make: Callable[[], Any]) -> None:
-        if name in options.only and (real or name in ("vote", "walk")):
+        if name in options.only and (real or name in MADE):
             found[name] = _plain(make())
             write_json(options.out, found)
 
@@ -65,6 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         part("vote", lambda: vote_at_scale(Path(folder), options.cells, 10))
     part("walk", lambda: walk_at_scale(options.cells))
+    part("review", lambda: review_report(options.work, n_cells=options.cells))
     text = bench_tables.markdown(found)
     print(text)
     write_text(options.out.with_suffix(".md"), text)
@@ -98,7 +101,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--members", help="members instead of the default six, for a quick look")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="seeds of the atlas")
     parser.add_argument("--seed", type=int, default=0, help="seed of the juries")
-    parser.add_argument("--cells", type=int, default=1_000_000, help="cells of vote and walk")
+    parser.add_argument("--cells", type=int, default=1_000_000, help="cells of vote, walk and review")
     parser.add_argument("--docs", type=Path, help="folder for benchmarks.md and pictures, such as docs")
     options = parser.parse_args()
     options.only = options.only.split(",")

@@ -98,4 +98,36 @@ def _costs(found: Mapping[str, Any]) -> list[str]:
                     number(row["reduce_wall_seconds"], 2), number(row["reduce_cpu_seconds"], 2),
                     f"{row['peak_memory_mb']:,.0f}") for row in walk]),
         ))  # fmt: skip
+    if review := found.get("review"):
+        parts.append(_review(review))
     return ["## Cost and scale", *parts] if parts else []
+
+
+def _review(review: Mapping[str, Any]) -> str:
+    browser, writing = review["browser"] or {}, review["writing"]
+    timed = [
+        ("page of an item over HTTP", review["pages"]),
+        (f"the same with {writing['n']:,} decisions in the log", review["pages_with_log"]),
+        ("points of one of the largest items", review["points"]),
+    ]
+    if browser:
+        timed += [("Chromium: from a key to the next item", browser["shown"]),
+                  ("Chromium: from a key to its cells drawn", browser["drawn"])]  # fmt: skip
+    memory = review["memory_with_log_mb"]
+    loaded = (
+        f" Chromium shows the first page {number(browser['load_seconds'], 2)} s after it is given the address, its cells"
+        f" {number(browser['drawn_seconds'], 2)} s after."
+        if browser else ""
+    )  # fmt: skip
+    return section(
+        f"The review of {review['n_cells']:,} cells, {review['n_items']:,} items",
+        f"`celljury review` on a made run whose pack is there. From the command to its first byte"
+        f" {number(review['first_byte_seconds'], 2)} s, to the whole first page {number(review['first_page_seconds'], 2)} s"
+        f" ({number(review['page_kb'], 0)} kB).{loaded} Memory of the server at most {memory['peak']:,.0f} MB,"
+        f" {memory['own']:,.0f} MB without mapped files. Two processes write {writing['n']:,} decisions, each a transaction"
+        f" that is on the disk, in {number(writing['seconds'], 1)} s: {writing['per_second']:,.0f} a second; the slowest took"
+        f" {number(writing['worst_ms'], 0)} ms.",
+        table(("what", "n", "median ms", "95 % ms", "worst ms"),
+              [(said, str(t["n"]), number(t["median"], 0), number(t["q95"], 0), number(t["worst"], 0))
+               for said, t in timed]),
+    )  # fmt: skip

@@ -42,7 +42,18 @@ def target_rows(found: Mapping[str, Any]) -> list[Row]:
     for row in found.get("walk", []):
         name = f"walk, {row['n_cells']:,} x {row['n_labels']} {row['mass']}, {row['threads']} threads: seconds"
         rows.append(_at_most(name, row["reduce_wall_seconds"], 10.0))
+    if review := found.get("review"):
+        rows += _of_review(review)
     return rows
+
+
+def _of_review(review: Mapping[str, Any]) -> Iterator[Row]:
+    size = f"review, {review['n_cells']:,} cells, {review['n_items']:,} items"
+    yield _at_most(f"{size}: page of an item, 95 %, ms", review["pages"]["q95"], 300.0)
+    yield _at_most(f"{size}: the same with 2,000 decisions in the log", review["pages_with_log"]["q95"], 300.0)
+    if browser := review["browser"]:
+        yield _at_most(f"{size}: from a key to the next item in Chromium, 95 %, ms", browser["shown"]["q95"], 300.0)
+    yield _at_most(f"{size}: from the command to the first page, seconds", review["first_page_seconds"], 5.0)
 
 
 def _against_members(pairs: Mapping[str, Any]) -> Iterator[Row]:

@@ -1,20 +1,18 @@
-"""A real browser and the real command for the tests, and a small run of T cells for them to work on."""
+"""A page of the review in a real browser as somebody with a keyboard uses it, and a small run of T cells to work on."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import review_site
 from review_pack import made_run
+from review_site import BROWSERS, chromium_path
 
 from celljury.ontology.load import load_ontology, ontology_from_edges
 from celljury.review.decisions import Decisions
@@ -24,16 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
+    from review_site import Server
 
     from celljury.ontology.graph import CellOntology
     from celljury.review.events import Event
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-COMMAND = (sys.executable, "-c", "from celljury.cli import main; main()")
 # What the browser and htmx say of a connection that was lost, and of an answer that refuses.
 OFFLINE = r"^Failed to load resource: net::ERR_|^htmx:(afterRequest|sendError), "
 REFUSED = r"^Failed to load resource: the server responded with a status of 4|^Response Status Error Code 4"
@@ -41,97 +34,12 @@ REFUSED = r"^Failed to load resource: the server responded with a status of 4|^R
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Run the system's Chromium; skips where there is none.
-
-    For no longer than a module of tests: Playwright holds the thread's event loop while it runs.
-    """
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} is installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(OPTIONS))
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-# The server -------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Server:
-    """``celljury review`` on a run in a process of its own.
-
-    Attributes
-    ----------
-    url
-        What it printed.
-    """
-
-    process: subprocess.Popen[str]
-    url: str
-
-    @property
-    def port(self) -> int:
-        return int(re.search(r":(\d+)/", self.url)[1])  # type: ignore[index]
-
-    def kill(self) -> None:
-        self.process.kill()
-        self._ended()
-
-    def stop(self) -> str:
-        """End it as Ctrl-C does; returns what it said then."""
-        self.process.send_signal(signal.SIGINT)
-        said = self._ended()
-        assert self.process.returncode == 0, said
-        return said
-
-    def _ended(self) -> str:
-        said, _ = self.process.communicate(timeout=30)
-        return said
-
-
-def start(run: Path, *options: str, reviewer: str = "ann", port: int = 0) -> Server:
-    """Start ``celljury review`` and wait for its address."""
-    command = [*COMMAND, "review", str(run), "--no-browser", "--port", str(port), "--as", reviewer, *options]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_plain_terminal()
-    )
-    said = []
-    for line in process.stdout:  # type: ignore[union-attr]
-        said.append(line)
-        if (found := re.search(r" at: (http\S+)", line)) is not None:
-            return Server(process, found[1])
-    process.communicate()
-    raise AssertionError("".join(said))
-
-
-def _plain_terminal() -> dict[str, str]:
-    return os.environ | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
-
-
-@contextmanager
-def serving(run: Path, *options: str, reviewer: str = "ann", port: int = 0) -> Iterator[Server]:
-    """Serve a run; what was not stopped by then is killed."""
-    server = start(run, *options, reviewer=reviewer, port=port)
-    try:
-        yield server
-    finally:
-        if server.process.poll() is None:
-            server.kill()
-
-
-def celljury(*arguments: str | Path, said: str = "") -> str:
-    """Run a command to its end; returns what it printed."""
-    command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(
-        command, input=said, capture_output=True, text=True, check=False, env=_plain_terminal(), timeout=120
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Run the system's Chromium, for no longer than a module of tests; skips where there is none."""
+    path = chromium_path()
+    if path is None:
+        pytest.skip(f"needs Chromium: none of {', '.join(BROWSERS)} is installed")
+    with review_site.chromium(path) as browser:
+        yield browser
 
 
 # The screen -------------------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from browser import OFFLINE, REFUSED, Screen, chromium, copied, log_of, screen_of, serving, start, write_run
+from browser import OFFLINE, REFUSED, Screen, chromium, copied, log_of, screen_of, write_run
 from replayed import final_by_replay, final_in_file
+from review_site import serving, start
 
 from celljury.review.apply import apply_decisions
 from celljury.review.events import Action, Outcome
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from browser import Server
     from playwright.sync_api import Browser
+    from review_site import Server
 
 T_CELL, LYMPHOCYTE = "CL:0000084", "CL:0000542"
 

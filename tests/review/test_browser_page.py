@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from browser import Screen, chromium, copied, log_of, screen_of, serving, t_cells, write_run
+from browser import Screen, chromium, copied, log_of, screen_of, t_cells, write_run
 from replayed import final_by_replay, final_in_file
+from review_site import serving
 
 from celljury.review.apply import apply_decisions
 from celljury.review.events import Action
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from browser import Server
     from playwright.sync_api import Browser
+    from review_site import Server
 
 SCRIPT = "<script>window.hacked=1</script>"
 IMAGE = '"><img src=x onerror="window.hacked=1">'
@@ -81,10 +82,8 @@ def hostile(tmp_path: Path) -> Path:
 
 
 def test_markup_in_labels_genes_samples_notes_and_names_is_text(browser: Browser, hostile: Path) -> None:
-    with (
-        serving(hostile, reviewer=f"{SCRIPT[:30]}{IMAGE}"[:64].replace(";", "")) as server,
-        screen_of(browser) as screen,
-    ):
+    name = IMAGE.replace(";", "")
+    with serving(hostile, reviewer=name) as server, screen_of(browser) as screen:
         screen.open(server.url)
         shown = screen.page.inner_text("body")
         assert shown.count(SCRIPT) > 20
@@ -299,9 +298,10 @@ def test_contrast_is_worked_out_as_the_standard_says() -> None:
 _TEXTS = """() => [...document.querySelectorAll("body *")].flatMap((e) => {
   const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
   if (!own || !e.checkVisibility({visibilityProperty: true}) || e.closest("svg") || e.matches(":disabled, option")) return [];
+  const colour = (of, name) => getComputedStyle(of)[name], clear = /^rgba\\(.*, 0\\)$|^transparent$/;
   let ground = e;
-  while (ground && /^rgba\\(.*, 0\\)$|^transparent$/.test(getComputedStyle(ground).backgroundColor)) ground = ground.parentElement;
-  return [[e.textContent.trim().slice(0, 40), getComputedStyle(e).color, getComputedStyle(ground ?? document.body).backgroundColor]];
+  while (ground && clear.test(colour(ground, "backgroundColor"))) ground = ground.parentElement;
+  return [[e.textContent.trim().slice(0, 40), colour(e, "color"), colour(ground ?? document.body, "backgroundColor")]];
 })"""
 
 
