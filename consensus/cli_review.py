@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import Annotated, Any
 
 import typer
@@ -14,11 +14,12 @@ from celljury.terminal import clear_errors, progress_of
 Database = Annotated[
     str | None,
     typer.Option(
-        help="Database of a team, e.g. postgresql://mk@server/reviews.", show_default="RUN/review/decisions.sqlite"
+        help="Database of a team, e.g. postgresql://mk@server/reviews; with --log-name.",
+        show_default="RUN/review/decisions.sqlite",
     ),
 ]
 LogName = Annotated[
-    str, typer.Option("--log-name", help="Name of this run in that database.", show_default="the folder's name")
+    str, typer.Option("--log-name", help="Name of this run in that database: one run, one name.", show_default=False)
 ]
 
 Blind = Annotated[bool, typer.Option("--blind", help="Nobody sees others' decisions on an item before their own.")]
@@ -28,6 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, a
 
 
 def review(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     port: Annotated[int, typer.Option(help="Port; where it is taken, the next free one.")] = 8765,
     host: Annotated[
@@ -52,10 +54,22 @@ def review(
     add_user: Annotated[
         str | None, typer.Option("--add-user", help="Add a named user (asks for a password), and end.")
     ] = None,
+    set_password: Annotated[
+        str | None, typer.Option("--set-password", help="Give a user another password (asks for it), and end.")
+    ] = None,
+    remove_user: Annotated[
+        str | None, typer.Option("--remove-user", help="Let a user in no longer; their decisions stay. And end.")
+    ] = None,
 ) -> None:
     """Work through the cells that need a curator, in the browser or by spreadsheet; every decision is logged."""
     with clear_errors(), progress_of(quiet=False) as progress:
-        _one_at_most({"--export": export, "--import": import_, "--add-user": add_user})
+        errand = _one_at_most(
+            {"--export": export, "--import": import_, "--add-user": add_user, "--set-password": set_password,
+             "--remove-user": remove_user}
+        )  # fmt: skip
+        if errand:
+            _no_server_options(context, errand)
+        _log_name_with_database(database, log_name)
         from celljury.review import errands
         from celljury.run import Run
 
@@ -73,9 +87,18 @@ def review(
             known = f", {n - new:,} of them known already" if n > new else ""
             print(f"{n:,} decisions and notes in {import_}{known}. Put them into the run with: celljury apply {run}")
             return
-        if add_user is not None:
-            errands.add_user(run, add_user, _password(add_user), database=database)
-            print(f"{add_user} can log in now. Start with: celljury review {run} --host 0.0.0.0")
+        if errand:
+            with errands.accounts_of(run, **at) as accounts:
+                if add_user is not None:
+                    accounts.add_user(add_user, _password(add_user))
+                    print(f"{add_user} can log in now. Start with: celljury review {run} --host 0.0.0.0")
+                elif set_password is not None:
+                    accounts.set_password(set_password, _password(set_password))
+                    print(f"{set_password} has another password now, and must log in again.")
+                elif remove_user is not None:
+                    accounts.remove_user(remove_user)
+                    left = ", ".join(accounts.names()) or "nobody"
+                    print(f"{remove_user} can no longer log in; decisions stay. Who still can: {left}.")
             return
     # Bars would be drawn over the address: the pack is made while they are shown, serving comes after.
     with clear_errors():
@@ -111,39 +134,73 @@ def apply(
         if jury is not None and new_jury is None:
             message = "--jury: only with --new-jury, which says where the updated jury goes"
             raise typer.BadParameter(message)
-        from celljury.review.errands import check_installed
+        _log_name_with_database(database, log_name)
+        from celljury.review.errands import check_installed, log_to_apply
         from celljury.run import Run
 
         check_installed()
         from celljury.review.apply import apply_decisions, outcome, summary_lines
+        from celljury.review.learn import check_update, updated_jury, weight_lines
 
-        record = Run.open(run).record
-        log = (log_name or run.resolve().name) if database is not None else ""
+        found = Run.open(run)
+        before = check_update(found, jury, new_jury) if new_jury is not None else None
+        log = log_to_apply(run, database=database, log_name=log_name)
         applied = apply_decisions(run, database=database, log=log, h5ad=not no_h5ad, progress=progress)
         told = outcome(applied)
-        if not as_json:  # at once: that no jury can be made of the decisions does not undo what they changed
+        # What was applied is told at once, and also where no jury can be made of it: it stays applied.
+        if not as_json:
             print("\n".join(["", *summary_lines(applied), "", "Written:", *(f"  {path}" for path in applied.written)]))
-        if new_jury is not None:
-            from celljury.jury import Jury
-            from celljury.report.card import write_card_page
-            from celljury.review.learn import updated_jury, weight_lines
+        try:
+            if new_jury is not None and before is not None:
+                from celljury.report.card import write_card_page
 
-            before = Path(jury or record.get("jury", {}).get("folder", ""))
-            after = updated_jury(before, applied.findings, new_jury)
-            write_card_page(after.folder)
-            told["new_jury"] = str(new_jury)
-            if not as_json:
-                print(
-                    "\n".join([f"\nMembers' weights, {before} -> {new_jury}:", *weight_lines(Jury.load(before), after)])
-                )
-    if as_json:
-        print(json.dumps(told))
+                told["new_jury"] = None
+                after = updated_jury(before.folder, applied.findings, new_jury)
+                write_card_page(after.folder)
+                told["new_jury"] = str(new_jury)
+                if not as_json:
+                    lines = [f"\nMembers' weights, {before.folder} -> {new_jury}:", *weight_lines(before, after)]
+                    print("\n".join(lines))
+        finally:
+            if as_json:
+                print(json.dumps(told))
 
 
-def _one_at_most(options: dict[str, Any]) -> None:
+# Of no effect where `celljury review` does not serve; --as is of one for --import alone.
+_OF_THE_SERVER = {
+    "port": "--port", "host": "--host", "reviewer": "--as", "blind": "--blind", "name": "--name", "no_browser": "--no-browser",
+}  # fmt: skip
+
+
+def _one_at_most(options: dict[str, Any]) -> str:
+    """Return the option that is given, "" where none is."""
     given = [name for name, value in options.items() if value is not None]
     if len(given) > 1:
         message = f"{' and '.join(given)}: one at a time"
+        raise typer.BadParameter(message)
+    return given[0] if given else ""
+
+
+def _no_server_options(context: typer.Context, errand: str) -> None:
+    """Refuse options that say how to serve beside one that does not serve."""
+
+    def given(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "COMMANDLINE"
+
+    idle = [
+        option
+        for name, option in _OF_THE_SERVER.items()
+        if given(name) and not (option == "--as" and errand == "--import")
+    ]
+    if idle:
+        message = f"{', '.join(idle)}: of no effect with {errand}, which starts no server"
+        raise typer.BadParameter(message)
+
+
+def _log_name_with_database(database: str | None, log_name: str) -> None:
+    if log_name and database is None:
+        message = "--log-name: only with --database; a run's own file holds one log"
         raise typer.BadParameter(message)
 
 

@@ -98,9 +98,9 @@ class OutputError(CelljuryError, OSError):
     """An output cannot be written."""
 
     @classmethod
-    def for_path(cls, path: Path, reason: str) -> Self:
-        """Build the error for ``path``."""
-        return cls(f"cannot write to {path}: {reason}. Pass another place with --out.")
+    def for_path(cls, path: Path, reason: str, *, option: str = "--out") -> Self:
+        """Build the error for ``path``, which ``option`` named."""
+        return cls(f"cannot write to {path}: {reason}. Pass another place with {option}.")
 
 
 class JuryVersionError(CelljuryError, ValueError):

@@ -107,7 +107,9 @@ def holds_json(path: Path, value: Any) -> bool:
         return False
 
 
-def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+def check_folder(
+    path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = (), option: str = "--out"
+) -> None:
     """Refuse an output folder that `make_folder` would refuse, and change nothing: what can be known before any work.
 
     Parameters
@@ -116,6 +118,8 @@ def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Ite
         The file that a finished result has; a folder with it is only replaced on request.
     inputs
         What the command reads; those that are paths must not lie in a folder that is replaced. Others are passed over.
+    option
+        What names the folder on the command line, for messages; only of ``--out`` it is said that it can be replaced.
 
     Raises
     ------
@@ -123,20 +127,23 @@ def check_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Ite
         If the folder is in the way, holds somebody's files, a result and ``overwrite`` is False, or one of ``inputs``.
     """
     if (path / owned).exists() and not overwrite:
-        raise OutputError.for_path(path, f"it already holds a finished result ({owned}); --overwrite replaces it")
+        how = "; --overwrite replaces it" if option == "--out" else ""
+        raise OutputError.for_path(path, f"it already holds a finished result ({owned}){how}", option=option)
     if path.exists() and not path.is_dir():
-        raise OutputError.for_path(path, "it is a file, a folder is needed")
+        raise OutputError.for_path(path, "it is a file, a folder is needed", option=option)
     if path.is_dir() and any(path.iterdir()) and not _is_ours(path, owned):
-        raise OutputError.for_path(path, "the folder holds files that are not celljury's")
+        raise OutputError.for_path(path, "the folder holds files that are not celljury's", option=option)
     for item in inputs if overwrite and path.is_dir() else ():
         if isinstance(item, (str, Path)) and path.resolve() in (resolved := Path(item).resolve(), *resolved.parents):
-            raise OutputError.for_path(path, f"{item}, which this command reads, lies in it")
+            raise OutputError.for_path(path, f"{item}, which this command reads, lies in it", option=option)
     above = next((parent for parent in path.parents if parent.exists()), path)
     if not path.exists() and not above.is_dir():
-        raise OutputError.for_path(path, f"{above} is a file, no folder")
+        raise OutputError.for_path(path, f"{above} is a file, no folder", option=option)
 
 
-def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = ()) -> None:
+def make_folder(
+    path: Path, *, owned: str, overwrite: bool = False, inputs: Iterable[Any] = (), option: str = "--out"
+) -> None:
     """Make an output folder, without an earlier result where ``overwrite`` replaces it; parameters as in `check_folder`.
 
     Only files that celljury writes are removed; what a user put beside them stays, and so do curators' decisions.
@@ -148,7 +155,7 @@ def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iter
     OutputError
         If `check_folder` refuses it, or it cannot be made or written.
     """
-    check_folder(path, owned=owned, overwrite=overwrite, inputs=inputs)
+    check_folder(path, owned=owned, overwrite=overwrite, inputs=inputs, option=option)
     try:
         if path.is_dir() and overwrite:
             for item in path.iterdir():
@@ -159,19 +166,32 @@ def make_folder(path: Path, *, owned: str, overwrite: bool = False, inputs: Iter
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OutputError.for_path(path, error.strerror or str(error)) from error
+        raise OutputError.for_path(path, error.strerror or str(error), option=option) from error
 
 
 def _remove(item: Path) -> None:
-    """Remove a file or a folder, but for curators' decisions and what their database keeps beside them."""
-    if not item.is_dir() or item.is_symlink():
+    """Remove a file or a folder, but for curators' decisions and what their database keeps beside them.
+
+    A link to a folder that holds decisions stays, with all that is there: without it the next run would not find them.
+    """
+    if item.is_symlink():
+        if not _holds_decisions(item):
+            item.unlink()
+    elif not item.is_dir():
         item.unlink()
-    elif any(item.rglob(f"{KEPT}*")):
+    elif _holds_decisions(item):
         for inner in item.iterdir():
             if not inner.name.startswith(KEPT):
                 _remove(inner)
     else:
         shutil.rmtree(item)
+
+
+def _holds_decisions(folder: Path) -> bool:
+    """Return whether decisions lie anywhere in a folder, or in one that a link in it leads to."""
+    return any(
+        path.name.startswith(KEPT) or (path.is_symlink() and any(path.glob(f"{KEPT}*"))) for path in folder.rglob("*")
+    )
 
 
 def _is_ours(path: Path, owned: str) -> bool:

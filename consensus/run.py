@@ -35,9 +35,15 @@ class Run:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says."""
-        found: dict[str, Any] = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
-        return found
+        """What ``run.json`` says; raises UnreadableFileError where it is damaged, also where a part is asked for in vain."""
+        path = self.folder / "run.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+        if not isinstance(found, dict):
+            raise _damaged(path, f"expected an object, got {type(found).__name__}")
+        return _Record(found, path)
 
     @cached_property
     def calls(self) -> pd.DataFrame:
@@ -57,6 +63,24 @@ class Run:
 
         for path in sorted((self.folder / kind).glob("part-*.parquet")):
             yield pq.read_table(path, columns=columns)
+
+
+class _Record(dict[str, Any]):
+    """What a file says; a part that it lacks is the file's fault."""
+
+    def __init__(self, found: dict[str, Any], path: Path) -> None:
+        super().__init__(found)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise _damaged(self._path, f"it has no {name!r}")
+
+
+def _damaged(path: Path, why: str) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{path} cannot be read: {why}. It is damaged: put a copy in its place, or make the run again with --overwrite;"
+        " curators' decisions are kept."
+    )
 
 
 def part_name(i_block: int) -> str:

@@ -91,7 +91,7 @@ class Accounts:
 
     def set_password(self, name: str, password: str) -> None:
         """Give a user another password and end their sessions; raises InputError where there is no such user."""
-        hashed = _hashed(_checked(password))
+        name, hashed = _typed(name), _hashed(_checked(password))
         with self.database.writing("accounts") as connection:
             self._changed(
                 name, connection.execute(sa.update(users).where(users.c.name == name).values(password=hashed))
@@ -100,6 +100,7 @@ class Accounts:
 
     def remove_user(self, name: str) -> None:
         """Remove a user and end their sessions; their decisions stay. Raises InputError where there is no such user."""
+        name = _typed(name)
         with self.database.writing("accounts") as connection:
             self._changed(name, connection.execute(sa.delete(users).where(users.c.name == name)))
             connection.execute(sa.delete(sessions).where(sessions.c.reviewer == name))

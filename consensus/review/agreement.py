@@ -39,7 +39,14 @@ class Agreement:
 
 
 def agreements(rated: Mapping[str, Mapping[str, Hashable]]) -> tuple[Agreement, ...]:
-    """Return the agreement of each pair of reviewers; ``rated`` is reviewer -> item or part -> what was said."""
+    """Return the agreement of each pair of reviewers.
+
+    Parameters
+    ----------
+    rated
+        Reviewer -> item or part -> what they said of it before they could know what the others had said: kappa is of
+        raters who do not know of each other. See `celljury.review.ledger.Ledger.kappa`.
+    """
     found = []
     for a, b in combinations(sorted(rated), 2):
         both = sorted(rated[a].keys() & rated[b].keys())

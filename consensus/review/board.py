@@ -116,6 +116,7 @@ class Board:
         self._own: dict[str, Ledger] = {}
         self._entries: dict[str, Entries] = {}
         self._presses: dict[str, list[Event]] = {}
+        self._splits: set[int] = set()
 
     def seen(self, reviewer: str) -> Seen:
         """Take in what was written since, by whomever, and return what a reviewer may see of it."""
@@ -138,18 +139,18 @@ class Board:
         new = self.decisions.events(after=self._full.last)
         for event in new:
             self._presses.setdefault(event.group or event.key, []).append(event)
+            # An undo of a split, an undo of that, and so on: what all see is whether the split stands.
+            if event.action is Action.SPLIT or event.undoes in self._splits:
+                self._splits.add(event.number)
         self._full = self._full.after(new)
         return self._full
 
     def _before(self, reviewer: str) -> Ledger:
         known = self._own.get(reviewer) or replay((), self._full.evidence)
-        events = self._full.events
-        splits = {event.number for event in events if event.action is Action.SPLIT}
         new = (
             event
-            for event in events
-            if event.number > known.last
-            and (event.reviewer == reviewer or event.action is Action.SPLIT or event.undoes in splits)
+            for event in self._full.events
+            if event.number > known.last and (event.reviewer == reviewer or event.number in self._splits)
         )
         self._own[reviewer] = known.after(new)
         return self._own[reviewer]

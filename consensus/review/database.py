@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+class NothingDecidedError(UnreadableFileError):
+    """There is no log of decisions to read: nobody has begun."""
+
+    @classmethod
+    def for_place(cls, name: str) -> Self:
+        """Build the error for a file or a database."""
+        return cls(f"{name} holds no log: nothing was decided yet. Start with: celljury review RUN.")
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """An open database.
@@ -45,8 +54,7 @@ class Database:
         if not read_only:
             prepare(path)
         elif not path.is_file():
-            message = f"{path} does not exist: nothing was decided yet. Start with: celljury review RUN."
-            raise UnreadableFileError(message)
+            raise NothingDecidedError.for_place(str(path))
         return cls(file_engine(path, read_only=read_only), str(path))._ready(read_only=read_only)
 
     def _ready(self, *, read_only: bool) -> Self:
@@ -54,8 +62,7 @@ class Database:
             with self.reading() as connection:
                 made = self._check(connection)
             if not made and read_only:
-                message = f"{self.name} holds no decisions. Start with: celljury review RUN."
-                raise UnreadableFileError(message)
+                raise NothingDecidedError.for_place(self.name)
             if not made:
                 # One of several that open it first makes the tables; the others find them.
                 with self.writing("celljury tables") as connection:

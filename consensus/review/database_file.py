@@ -6,7 +6,7 @@ import os
 import random
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -21,9 +21,14 @@ WAIT: Final = 30.0
 
 
 def prepare(path: Path) -> None:
-    """Make the folder and the file, and let readers read while one writes (WAL), which the file remembers."""
+    """Make the folder and the file, and let readers read while one writes (WAL), which the file remembers.
+
+    A new file is its owner's alone, since it may hold hashes of passwords; SQLite's side files take its mode.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with closing(_connect(path)) as connection:
             _remember_wal(connection)
     except (OSError, sqlite3.OperationalError) as error:

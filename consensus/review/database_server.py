@@ -14,20 +14,24 @@ from celljury.review.database_file import WAIT
 
 _SERVERS: Final = ("postgres", "postgresql", "postgresql+psycopg")
 
+_UNREADABLE: Final = (
+    "the database URL cannot be read. Expected postgresql://USER:PASSWORD@HOST:PORT/NAME, with @ / : ? and % in a user's"
+    " name or password written as %40 %2F %3A %3F and %25."
+)
+
 
 def parsed(text: str) -> sa.URL:
     """Return a URL of SQLite, or of PostgreSQL with the driver; raises InputError for any other."""
+    # What was parsed wrongly may be a part of the password: nothing of the text is repeated.
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # What was parsed wrongly may be a part of the password: nothing of the text is repeated.
-        message = (
-            "the database URL cannot be read. Expected postgresql://USER:PASSWORD@HOST:PORT/NAME, with @ / : and % in a"
-            " password written as %40 %2F %3A and %25."
-        )
-        raise InputError(message) from None
+        raise InputError(_UNREADABLE) from None
     if url.drivername == "sqlite" and url.database:
         return url
+    if text.count("@") > (url.username is not None):
+        # An @ that does not end user and password: a part of them would be taken for the host, the name, or the query.
+        raise InputError(_UNREADABLE)
     if url.drivername not in _SERVERS:
         message = (
             f"a database of kind {url.drivername!r} cannot hold decisions. Expected postgresql://USER@HOST/NAME, or the"

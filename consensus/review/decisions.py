@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from celljury import __version__
-from celljury.errors import InputError
+from celljury.errors import InputError, UnreadableFileError
 from celljury.review.database import Database
 from celljury.review.drafts import Draft, new_key
 from celljury.review.events import Action, Event, Outcome
@@ -48,7 +48,7 @@ class Decisions:
         InputError
             If the URL is of an unknown kind, no server answers, or the format is not this version's.
         UnreadableFileError
-            If the file is missing (with ``read_only``), damaged, or no log of decisions.
+            If the file is damaged, or no log of decisions; its child NothingDecidedError with ``read_only`` if there is none.
         OutputError
             If the file cannot be made or written.
         MemberUnavailableError
@@ -113,13 +113,42 @@ class Decisions:
         for start in range(0, len(values), 500):
             some = values[start : start + 500]
             found = sa.select(events).where(events.c.run == self.run, events.c[column].in_(some))
-            yield from map(_read, connection.execute(found))
+            yield from map(self._read, connection.execute(found))
 
     def events(self, *, after: int = 0) -> tuple[Event, ...]:
-        """Return the events with numbers above ``after``, in their order."""
+        """Return the events with numbers above ``after``, in their order.
+
+        Raises
+        ------
+        UnreadableFileError
+            If the log cannot be read, or an event of it means nothing to this version.
+        """
         wanted = sa.select(events).where(events.c.run == self.run, events.c.number > after)
         with self.database.reading() as connection:
-            return tuple(map(_read, connection.execute(wanted.order_by(events.c.number))))
+            return tuple(map(self._read, connection.execute(wanted.order_by(events.c.number))))
+
+    def logs(self) -> dict[str, int]:
+        """Return how many events the database holds under each run's name, in the order of the names."""
+        wanted = sa.select(events.c.run, sa.func.count()).group_by(events.c.run).order_by(events.c.run)
+        with self.database.reading() as connection:
+            return {str(run): int(n) for run, n in connection.execute(wanted)}
+
+    def _read(self, row: sa.Row[Any]) -> Event:
+        found = dict(row._mapping)
+        del found["run"]
+        try:
+            for name in ("before", "after"):
+                term, status = found.pop(f"{name}_term"), found.pop(f"{name}_status")
+                found[name] = None if status is None else Outcome(term, status)
+            return Event(**{**found, "action": Action(found["action"])})
+        except ValueError as error:
+            said = str(error).rstrip(".")
+            message = (
+                f"event {row.number} in {self.database.name}, written by celljury {row.version}, cannot be read: {said}. It is"
+                " a newer version's, or was changed by hand. Update: pip install --upgrade celljury; or put a copy of the log"
+                " in its place."
+            )
+            raise UnreadableFileError(message) from error
 
     def close(self) -> None:
         """Let go of the database's connections."""
@@ -152,12 +181,3 @@ def _row(event: Event) -> dict[str, Any]:
         row[f"{name}_term"] = outcome and outcome["term"]
         row[f"{name}_status"] = outcome and outcome["status"]
     return row
-
-
-def _read(row: sa.Row[Any]) -> Event:
-    found = dict(row._mapping)
-    del found["run"]
-    for name in ("before", "after"):
-        term, status = found.pop(f"{name}_term"), found.pop(f"{name}_status")
-        found[name] = None if status is None else Outcome(term, status)
-    return Event(**{**found, "action": Action(found["action"])})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from celljury.errors import OutputError
 from celljury.review.board import Board, Seen
 from celljury.review.events import Action, item_of, parts_of
 from celljury.review.filters import Filters, ItemIndex
@@ -13,7 +15,7 @@ from celljury.review.happened import alike_of
 from celljury.review.item_view import item_view
 from celljury.review.lists import QueueList
 from celljury.review.points import drawn_points, embedding_of
-from celljury.review.press import ON_MANY, Press, RefusedPressError, drafts_of
+from celljury.review.press import ON_MANY, Press, RefusedPressError, check_same, drafts_of
 from celljury.review.suggestions import Suggestions
 from celljury.review.texts import capital, what
 from celljury.review.views import Embedding, Heading, ItemView, LockNote, TermName
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from celljury.review.events import Event
     from celljury.review.locks import Locks
     from celljury.review.pack import Pack
+
+
+_log = logging.getLogger(__name__)
 
 
 class LockedItemError(RefusedPressError):
@@ -117,12 +122,13 @@ class Desk:
             If a text is too long, or the log cannot be written; then nothing was.
         """
         self.pack.rows_of(press.part_id)
+        # In this order: the same press may come twice at once, and what the other of the two has done must not be seen
+        # without being known as its doing.
+        seen = self.seen(press.reviewer)
         events = self.board.pressed(press.key)
-        if events and events[0].reviewer != press.reviewer:
-            message = "This press is somebody else's."
-            raise RefusedPressError(message)
-        if not events:
-            seen = self.seen(press.reviewer)
+        if events:
+            check_same(press, events[0], self.pack, self.index, seen)
+        else:
             drafts = drafts_of(press, self._targets(press, seen), self.pack, self.index, seen)
             events = self.decisions.append(drafts)
         return Done(events, self._goto(events[0], filters, self.seen(press.reviewer)))
@@ -183,12 +189,23 @@ class Desk:
         return f"{between} {f'{len(ids):,} items, ' if len(ids) > 1 else ''}{n_cells:,} {'cell' if n_cells == 1 else 'cells'}"
 
     def enter(self, part_id: str, reviewer: str, *, force: bool = False) -> LockNote | None:
-        """Take an item's lock and let go of others; return who has it where that is somebody else."""
+        """Take an item's lock and let go of others; return who has it where that is somebody else.
+
+        Raises
+        ------
+        OutputError
+            With ``force``, if the lock cannot be written; without it the item is only looked at, and needs none.
+        """
         if self.locks is None:
             return None
-        lock = self.locks.take(part_id, reviewer, force=force)
-        # Who looks through the list must not leave a trail of locks.
-        for other in self.locks.held():
-            if other.reviewer == reviewer and other.item_id != part_id:
-                self.locks.release(other.item_id, reviewer)
-        return LockNote(lock.reviewer, lock.until) if lock.reviewer != reviewer else None
+        try:
+            self.locks.take(part_id, reviewer, force=force)
+            # Who looks through the list must not leave a trail of locks.
+            for other in self.locks.held():
+                if other.reviewer == reviewer and other.item_id != part_id:
+                    self.locks.release(other.item_id, reviewer)
+        except OutputError as error:
+            if force:
+                raise
+            _log.warning("%s is shown without a lock: %s", part_id, error)
+        return self.lists.taken(reviewer).get(part_id)

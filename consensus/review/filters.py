@@ -23,6 +23,7 @@ STATUSES: Final = ("open", "decided", "conflict", "skipped", "reopened")
 """What an item may be; one that was split is not listed, its parts are."""
 
 LONGEST: Final = 200
+"""Characters of what is typed into a filter."""
 
 REASON_ORDER: Final = tuple(
     [reason.code for reason in MEANING if not reason & RUN_WIDE]
@@ -61,7 +62,9 @@ class Filters:
     @classmethod
     def of(cls, asked: Mapping[str, str]) -> Self:
         """Read them from a query or a form; anything else in it is left alone."""
-        return cls(**{field.name: asked.get(field.name, "").strip()[:LONGEST] for field in fields(cls)})
+        found = cls(**{field.name: asked.get(field.name, "") for field in fields(cls)})
+        # What people type; the others are names as they are, and a sample's may begin with a space or be long.
+        return replace(found, term=found.term.strip()[:LONGEST], text=found.text.strip()[:LONGEST])
 
     @property
     def set(self) -> dict[str, str]:

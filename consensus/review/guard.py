@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from celljury.errors import CelljuryError
 from celljury.review.pages import problem
@@ -158,11 +158,15 @@ class Guard:
         """Refuse a post that another site's page sends. Without any of the three headers no browser sent it."""
         fetched = request.headers.get("sec-fetch-site")
         came_from = request.headers.get("origin") or request.headers.get("referer")
+        try:
+            sender = urlsplit(came_from or "").netloc.lower()
+        except ValueError:
+            sender = ""
         # Plain forms of a page without referrers carry the origin "null"; then the browser itself says whose page it was.
         ours = (
             fetched == "same-origin"
             if came_from in (None, "null") and fetched is not None
-            else came_from is None or urlsplit(came_from).netloc.lower() == request.headers.get("host", "").lower()
+            else came_from is None or sender == request.headers.get("host", "").lower()
         )
         if not ours or fetched not in (None, "same-origin"):
             text = "It was sent by a page of another site, or by a browser that does not say whose page it was."
@@ -171,7 +175,10 @@ class Guard:
     async def _exchange(self, request: Request) -> Response:
         if not same(request.query_params["token"], self.token):
             raise Refused(403, "Wrong token", _HOW_TO_COME_IN)
-        answer = RedirectResponse("/", status_code=303)
+        # After a link on another page, such as `celljury.review.way_in`'s, a redirect would not carry the strict cookie; a
+        # page of ours that leads on does.
+        from_elsewhere = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        answer: Response = HTMLResponse(_LEADS_ON) if from_elsewhere else RedirectResponse("/", status_code=303)
         session_id = await run_in_threadpool(self.sessions.begin, self.reviewer)
         give_cookie(answer, self.cookie, session_id, secure=is_secure(request))
         return answer
@@ -190,6 +197,11 @@ class Guard:
 _HOW_TO_COME_IN: Final = (
     "Open the address that celljury review printed when it started, with its whole token. A session ends after 12 hours,"
     " or 2 hours without use, and with the server. If you have just opened that address, choose Try again."
+)
+
+_LEADS_ON: Final = (
+    '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>celljury review</title>'
+    '<link rel="icon" href="data:,"><meta http-equiv="refresh" content="0; url=/"><p><a href="/">Open the review</a></p></html>'
 )
 
 

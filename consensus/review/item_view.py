@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from celljury.review import happened, showing
+from celljury.review.dots import dots_table, marker_dots
 from celljury.review.events import item_of
 from celljury.review.filters import in_words, tone
 from celljury.review.texts import label_of, outcome_name, part_name, sentences_of, what
@@ -36,6 +37,7 @@ def item_view(part_id: str, lists: QueueList, filters: Filters, seen: Seen, lock
     samples = showing.samples_of(pack, rows)
     backed = found["status"] == "backed_off" and found["top_term"]
     undo, redo = seen.full.undoable(seen.reviewer), seen.full.redoable(seen.reviewer)
+    dots = showing.dots_of(pack, at)
     ahead, behind = _neighbours(part_id, place, listed, seen)
     return ItemView(
         part_id=part_id,
@@ -61,7 +63,8 @@ def item_view(part_id: str, lists: QueueList, filters: Filters, seen: Seen, lock
         up=showing.parents_of(str(found["term"]), ontology),
         candidates=showing.candidates_of(pack, at),
         path=showing.path_of(pack, at, rows),
-        dots=showing.dots_of(pack, at),
+        dots=marker_dots(*dots, width=410) if dots[0] else None,
+        dots_table=dots_table(*dots) if dots[0] else None,
         no_dots=str(pack.about["no_genes"]) or "The reference has no marker genes for the terms that were voted for.",
         members=showing.members_of(pack, at, rows),
         samples=samples[: showing.MOST_SAMPLES],

@@ -12,10 +12,11 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from celljury import origin
 from celljury.decide import learn_decision
-from celljury.errors import InputError
+from celljury.errors import InputError, OutputError
 from celljury.heldout import REVIEWED, HeldOut
 from celljury.jury import Jury
 from celljury.leftout import LeftOut
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from celljury.decide import Decision
     from celljury.heldout import Reviewed
     from celljury.review.findings import Findings
+    from celljury.run import Run
+
+_OPTION: Final = "--new-jury"
 
 
 def updated_jury(jury_folder: Path | str, findings: Findings, out: Path | str) -> Jury:
@@ -43,14 +47,14 @@ def updated_jury(jury_folder: Path | str, findings: Findings, out: Path | str) -
     Raises
     ------
     InputError
-        If the run's labels came from no jury, or from another one, nothing usable was reviewed, or the jury does not
-        weigh its members by reliability.
+        If `check_update` refuses the run or its jury, or nothing usable was reviewed.
     OutputError
-        If ``out`` cannot be written, or holds a jury already.
+        If ``out`` cannot be written, holds a jury already, or lies in the jury or around it.
     """
-    jury, out = Jury.load(jury_folder), Path(out)
-    held = _checked(jury, findings)
-    check_folder(out, owned="jury.json", inputs=(jury.folder,))
+    jury, out = check_update(findings.run, jury_folder, out), Path(out)
+    _check_findings(findings)
+    assert jury.evidence is not None, "check_update lets no such jury pass"
+    held = HeldOut.load(jury.evidence, jury.ontology)
     before = held.reviewed
     if before is not None:
         before = before.take(before.run != findings.calls)
@@ -67,7 +71,7 @@ def updated_jury(jury_folder: Path | str, findings: Findings, out: Path | str) -
     old, new = (_decision(jury, held, some) for some in (held.reviewed, reviewed))
     card = _card(jury, old, new, held)
     about["calibration"] = card["calibration"]
-    make_folder(out, owned="jury.json", inputs=(jury.folder,))
+    make_folder(out, owned="jury.json", option=_OPTION)
     write_json(out / "unfinished.json", {"made": now()})
     shutil.copytree(
         jury.folder, out, dirs_exist_ok=True,
@@ -94,29 +98,46 @@ def weight_lines(before: Jury, after: Jury) -> list[str]:
     return [f"  {name:<{width}}  {said(was.get(name))} -> {said(weight)}" for name, weight in now_.items()]
 
 
-def _checked(jury: Jury, findings: Findings) -> HeldOut:
-    """Return the jury's held-out votes if the findings can teach it."""
-    record = findings.run.record
-    where = findings.run.folder
+def check_update(run: Run, jury_folder: Path | str | None, out: Path | str) -> Jury:
+    """Return the jury that what curators decided on a run may update into ``out``; nothing is written.
+
+    What can be known before decisions are applied.
+
+    Parameters
+    ----------
+    jury_folder
+        The jury; None = the one that the run names, where it was or beside the run.
+
+    Raises
+    ------
+    InputError
+        If the run's labels came from no jury, its jury is gone or another one, or does not weigh its members by
+        reliability.
+    OutputError
+        If ``out`` cannot be a new folder for a jury.
+    """
+    record = run.record
+    where = run.folder
     if "jury" not in record:
         message = (
             f"{where} is the consensus of labels that other tools wrote (celljury vote): there is no jury whose members"
             " could be weighed anew. The summary says which of the tools were right."
         )
         raise InputError(message)
+    if jury_folder is None and (jury_folder := origin.jury_folder(run)) is None:
+        message = (
+            f"the jury that made {where} ({record['jury']['folder']}) is not where it was, or was fitted anew since. Name it"
+            " with --jury."
+        )
+        raise InputError(message)
+    jury = Jury.load(jury_folder)
+    _check_target(jury.folder, Path(out))
     accepted = {sha256(jury.folder / "jury.json"), *(row["jury"] for row in jury.about.get("reviewed", []))}
     if record["jury"]["sha256"] not in accepted:
         message = (
             f"{where} was annotated by another jury than {jury.folder}: run.json names {record['jury']['folder']} with the"
             f" sha256 {record['jury']['sha256'][:12]}..., this one has {sha256(jury.folder / 'jury.json')[:12]}.... Pass the"
             " jury that the run names."
-        )
-        raise InputError(message)
-    if not len(findings.reviewed):
-        message = (
-            f"nothing in {where} can teach a jury yet: it takes items that a curator decided to be one of the reference's own"
-            f" terms, and {findings.n_judged + findings.n_without_term:,} decided items name none. Review more, or decide"
-            " more finely."
         )
         raise InputError(message)
     if jury.evidence is None:
@@ -130,7 +151,27 @@ def _checked(jury: Jury, findings: Findings) -> HeldOut:
             " Fit it with calibration.pool = 'reliability'."
         )
         raise InputError(message)
-    return HeldOut.load(jury.evidence, jury.ontology)
+    return jury
+
+
+def _check_target(jury_folder: Path, out: Path) -> None:
+    """Refuse a place for the new jury that is the old one's, lies in it or around it, or is taken."""
+    old, new = jury_folder.resolve(), out.resolve()
+    if old != new and (old in new.parents or new in old.parents):
+        # A copy into itself would have no end.
+        how = "lies in" if old in new.parents else "holds"
+        raise OutputError.for_path(out, f"it {how} {jury_folder}, the jury that is updated", option=_OPTION)
+    check_folder(out, owned="jury.json", option=_OPTION)
+
+
+def _check_findings(findings: Findings) -> None:
+    if not len(findings.reviewed):
+        n_decided = findings.n_judged + findings.n_without_term
+        message = (
+            f"nothing in {findings.run.folder} can teach a jury yet: it takes items that a curator decided to be one of the"
+            f" reference's own terms, and {n_decided:,} decided items name none. Review more, or decide more finely."
+        )
+        raise InputError(message)
 
 
 def _decision(jury: Jury, held: HeldOut, reviewed: Reviewed | None) -> Decision:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from celljury.errors import InputError, UnknownTermError
-from celljury.review.events import PART, Action, item_of
+from celljury.review.events import PART, item_of
+from celljury.review.ledger import replay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Leaves:
     reviewers
         Who decided, or skipped where nobody decided (n_leaves,), joined by ``;``.
     decided_at
-        Since when the outcome holds, UTC (n_leaves,); empty = not decided.
+        Since when the outcome holds, by the events that were not undone, UTC (n_leaves,); empty = not decided.
     note
         What was noted on it and on what it is a part of (n_leaves,), joined by `BETWEEN_NOTES`.
     n_cells
@@ -111,7 +112,7 @@ def leaves_of(pack: Pack, ledger: Ledger) -> Leaves:
         call_term=np.array([ontology.index(t) if t else -1 for t in items["term"].tolist()], np.int32)[whole],
         call_status=tuple(items["status"].iloc[whole].tolist()),
         reviewers=tuple(";".join(_reviewers(state)) for state in states),
-        decided_at=tuple(_decided_at(state) for state in states),
+        decided_at=tuple(_decided_at(state, ledger) for state in states),
         note=tuple(_note(part, ledger) for part in ids),
         n_cells=np.array(n_cells, np.int64),
         of_cell=of_cell,
@@ -140,13 +141,20 @@ def _reviewers(state: ItemState) -> list[str]:
     return sorted(decided or state.by_reviewer)
 
 
-def _decided_at(state: ItemState) -> str:
-    """Return when the outcome began to hold: with the settlement, or the first of those who agree."""
-    if state.outcome is None:
-        return ""
-    events = [event for event in state.by_reviewer.values() if event.after == state.outcome]
-    settled = [event.at for event in events if event.action is Action.SETTLE]
-    return max(settled) if settled else min(event.at for event in events)
+def _decided_at(state: ItemState, ledger: Ledger) -> str:
+    """Return since when the outcome holds; "" where there is none.
+
+    That is the event with which the item came to it and did not leave it again, among those that stand: what was undone
+    never stood in the way.
+    """
+    since, so_far = "", replay((), ledger.evidence)
+    if state.outcome is not None:
+        for event in ledger.history(state.item_id):
+            if ledger.stands(event):
+                before, so_far = so_far.state(state.item_id).outcome, so_far.after([event])
+                if before != state.outcome == so_far.state(state.item_id).outcome:
+                    since = event.at
+    return since
 
 
 def _note(part: str, ledger: Ledger) -> str:

@@ -60,9 +60,10 @@ class Ledger:
     """The log's meaning; see `replay`.
 
     Rules: a reviewer's later decision replaces the earlier one. Different decisions of two reviewers are a conflict
-    until somebody settles it; what is decided after that is compared with the settlement. A skip is no decision and
-    takes none back. The first split that stands holds; the parts are then decided on their own. An undo takes back an
-    event of the same reviewer and, where that was one of a group, the group; an undone undo has no effect.
+    until somebody settles it; what is decided after that is compared with the settlement, which stands also when who
+    settled says the same again. A skip is no decision and takes none back. The first split that stands holds; the parts
+    are then decided on their own. An undo takes back an event of the same reviewer and, where that was one of a group,
+    the group; an undone undo has no effect.
     """
 
     evidence: Mapping[str, str]
@@ -154,20 +155,20 @@ class Ledger:
     def kappa(self) -> tuple[Agreement, ...]:
         """Return how far each pair of reviewers agree over what both decided, beyond chance.
 
-        Each reviewer's last decision that stands counts, settlements left out: who settles has seen the others'.
+        Each reviewer's first decision on the present evidence that stands counts: once they have decided, also blind
+        reviewers see what others said. Who settles has seen it too, so whose first decision is a settlement has none.
         """
         rated: dict[str, dict[str, Outcome]] = {}
         for item_id in self._states:
             if PART not in item_id and item_id in self.evidence:
                 for leaf in self.leaves(item_id):
+                    first: dict[str, Event] = {}
                     for event in self.history(leaf):
-                        if (
-                            event.after is not None
-                            and event.action is not Action.SETTLE
-                            and event.evidence == self.evidence_of(leaf)
-                            and self.stands(event)
-                        ):
-                            rated.setdefault(event.reviewer, {})[leaf] = event.after
+                        if event.after is not None and event.evidence == self.evidence_of(leaf) and self.stands(event):
+                            first.setdefault(event.reviewer, event)
+                    for reviewer, event in first.items():
+                        if event.after is not None and event.action is not Action.SETTLE:
+                            rated.setdefault(reviewer, {})[leaf] = event.after
         return agreements(rated)
 
 
@@ -238,11 +239,18 @@ class _Longer:
             elif event.action is Action.SPLIT:
                 split = split or event
             elif decides:
-                standing[event.reviewer] = event
+                if not _settled_already(event, standing.get(event.reviewer)):
+                    standing[event.reviewer] = event
             elif event.action is Action.SKIP and event.reviewer not in standing:
                 standing[event.reviewer] = event
         status, outcome = _verdict(standing, split=split is not None, stale=bool(stale))
         return ItemState(item_id, status, outcome, standing, tuple(notes), split, tuple(stale))
+
+
+def _settled_already(event: Event, held: Event | None) -> bool:
+    """Whether a decision says once more what its reviewer settled: in its place it would leave the conflict open."""
+    settles = held is not None and held.action is Action.SETTLE and event.action is not Action.SETTLE
+    return settles and held is not None and held.after == event.after
 
 
 def _verdict(standing: Mapping[str, Event], *, split: bool, stale: bool) -> tuple[str, Outcome | None]:

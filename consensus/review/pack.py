@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -33,6 +37,9 @@ MARK: Final = "~"
 """Stands between an item's id, what split it, and the side: ``a22350423c17~cluster~1``."""
 
 CLUSTER: Final = "cluster"
+
+# Seconds within which every save writes a file; it takes seconds to minutes in all.
+_LONGEST_SAVE: Final = 3600.0
 
 _ALWAYS = ("row", "batch", "support", "half", "item_share", "item_mean", "term_share", "term_mean", "term_cells")
 _WHERE_DRAWN = ("xy", "drawn_xy", "drawn_term")
@@ -171,8 +178,10 @@ class Pack:
         """Write into ``RUN/review/pack``, beside and renamed; an earlier pack there is replaced, nothing else touched."""
         self.check()
         home = pack_folder(self.folder)
-        partial = home.with_name(home.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        # Two processes may make the pack of one run at once: each in a folder of its own, and the last one stays.
+        partial, old = (home.with_name(f"{home.name}.{os.getpid()}.{kind}") for kind in ("partial", "old"))
+        for left in (partial, old, *_left(home)):
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
         for name in (*_ALWAYS, *(_WHERE_DRAWN if self.about["embedding"] else ())):
             np.save(partial / f"{name}.npy", getattr(self, name), allow_pickle=False)
@@ -182,12 +191,12 @@ class Pack:
             partial / "names.json", {"genes": self.genes, "terms": self.terms, "term_genes": self.term_genes}
         )  # fmt: skip
         write_json(partial / "pack.json", self.about)
-        shutil.rmtree(home, ignore_errors=True)
-        partial.replace(home)
+        _put(partial, home, old)
 
     def check(self) -> None:
         """Raise AssertionError where the parts do not fit together: a defect of ours, or a damaged file."""
         n, n_items = len(self.row), len(self.items)
+        assert self.items["item_id"].is_unique, "two items of one name"
         start, stop = (self.items[name].to_numpy() for name in ("start", "stop"))
         assert np.array_equal(start, np.concatenate([[0], stop])[:-1]), "items do not follow each other"
         assert (stop[-1] if n_items else 0) == n == self.about["n_review"], "cells outside every item"
@@ -315,11 +324,45 @@ def pack_folder(folder: Path) -> Path:
     return folder / "review" / "pack"
 
 
+def _left(home: Path) -> Iterator[Path]:
+    """Yield what processes that were killed left beside a pack; other machines' cannot be told but by their age."""
+    for path in home.parent.glob(f"{home.name}.[0-9]*.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LONGEST_SAVE:
+                yield path
+
+
+def _put(partial: Path, home: Path, old: Path) -> None:
+    """Put a finished folder in the place of another one, which another process may be replacing too."""
+    placed = False
+    while not placed:
+        with suppress(FileNotFoundError):
+            home.replace(old)
+        try:
+            partial.replace(home)
+            placed = True
+        except OSError as error:
+            # Another process put its own there in this moment.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+# What a member's name must not hold, and what that character does.
+_TAKEN: Final = {
+    MARK: "the parts of review items",
+    ";": "members' votes in the review queue",
+    "=": "a member from its vote in the review queue",
+}
+
+
 def check_member_names(names: Iterable[str]) -> None:
-    """Refuse a member's name that a part's id could not hold; raises InputError."""
-    if wrong := [name for name in names if MARK in name]:
-        message = (
-            f"member {wrong[0]!r}: a name must not hold {MARK!r}, which separates the parts of review items. Rename the"
-            " column or the member."
-        )
-        raise InputError(message)
+    """Refuse a member's name that a part's id or the queue's votes could not hold; raises InputError."""
+    for name in names:
+        if held := next((mark for mark in _TAKEN if mark in name), None):
+            message = (
+                f"member {name!r}: a name must not hold {held!r}, which separates {_TAKEN[held]}. Rename the column or the"
+                " member."
+            )
+            raise InputError(message)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 from celljury.errors import CelljuryError, UnknownTermError
 from celljury.review.drafts import Draft
-from celljury.review.events import Action, Outcome
-from celljury.review.texts import label_of, outcome_of_call
+from celljury.review.events import Action, Outcome, item_of
+from celljury.review.texts import label_of, outcome_of_call, what
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from celljury.review.board import Seen
+    from celljury.review.events import Event
     from celljury.review.filters import ItemIndex
     from celljury.review.pack import Pack
 
@@ -92,23 +93,54 @@ def drafts_of(press: Press, targets: Sequence[str], pack: Pack, index: ItemIndex
         _check_split(press, pack)
     drafts = []
     for target in targets:
-        at = pack.position[target.partition("~")[0]]
         own = seen.state(target).by_reviewer.get(press.reviewer)
         drafts.append(
             Draft(
-                key=press.key if len(targets) == 1 else f"{press.key}:{target}",
+                # The item on the screen has the press's own key, however many others there are: of two that come at once
+                # with different others it is logged once.
+                key=press.key if target == targets[0] else f"{press.key}:{target}",
                 reviewer=press.reviewer,
                 item_id=target,
                 action=press.action,
                 evidence=pack.evidence[target],
                 before=own.after if own is not None else None,
-                after=_outcome(press, at, pack, index),
+                after=_outcome(press, _row(target, pack), pack, index),
                 note=press.note.strip(),
                 group=press.key if len(targets) > 1 else "",
                 by=press.by if press.action is Action.SPLIT else "",
             )
         )
     return drafts
+
+
+def check_same(press: Press, event: Event, pack: Pack, index: ItemIndex, seen: Seen) -> None:
+    """Raise RefusedPressError where the press that wrote an event under this key was another one.
+
+    A page that the browser went back to still has the key of what was pressed on it.
+    """
+    if event.reviewer != press.reviewer:
+        message = "This press is somebody else's."
+        raise RefusedPressError(message)
+    same = event.action is press.action
+    if same and press.action is Action.UNDO:
+        # An undo is logged on what it takes back, whatever was on the screen.
+        undone = next((other for other in seen.full.events if other.number == event.undoes), None)
+        same = undone is None or press.redo == (undone.action is Action.UNDO)
+    elif same:
+        after = _outcome(press, _row(press.part_id, pack), pack, index)
+        wanted = (press.part_id, after, press.note.strip(), press.by if press.action is Action.SPLIT else "")
+        same = (event.item_id, event.after, event.note, event.by) == wanted
+    if not same:
+        message = (
+            f"This page was used already, for a press that {what(event, pack.ontology)}. Load it again and repeat this one."
+            " Nothing more was written."
+        )
+        raise RefusedPressError(message)
+
+
+def _row(part_id: str, pack: Pack) -> int:
+    """Return the row of an item, or of what a part is of."""
+    return pack.position[item_of(part_id)]
 
 
 def _undo(press: Press, seen: Seen) -> Draft:

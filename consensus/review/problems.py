@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
 
-from celljury.errors import CelljuryError, InputError
+from celljury.errors import CelljuryError, InputError, UnknownTermError
 from celljury.review.pack import UnknownItemError
 from celljury.review.pages import part_url, problem
 from celljury.review.press import RefusedPressError
@@ -41,6 +41,13 @@ def unavailable(request: Request, error: Exception) -> Response:
     return problem(503, "Not done", str(error))
 
 
+def inconsistent(request: Request, error: Exception) -> Response:
+    """Say that the run's files do not fit together, which no second try changes."""
+    _log.error("%s", error)
+    text = f"{error} The files of this review do not fit together: take the folder review/pack away and start it again."
+    return problem(500, "This cannot be shown", text)
+
+
 def http(request: Request, error: Exception) -> Response:
     """Say that there is no such page."""
     status = error.status_code if isinstance(error, HTTPException) else 500
@@ -58,6 +65,7 @@ HANDLERS: Final[dict[Any, Any]] = {
     UnknownItemError: unknown_item,
     RefusedPressError: refused,
     InputError: wrong,
+    UnknownTermError: inconsistent,
     CelljuryError: unavailable,
     HTTPException: http,
     Exception: broken,

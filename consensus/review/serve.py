@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import webbrowser
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -19,8 +20,10 @@ from celljury.review.desk import Desk
 from celljury.review.drafts import check_name
 from celljury.review.listening import PORT, hosts_of, is_loopback, listen, shown_host
 from celljury.review.locks import Locks
+from celljury.review.log_place import log_of
 from celljury.review.packing import ensure_pack
 from celljury.review.sessions import SessionsInMemory, new_secret
+from celljury.review.way_in import way_in
 
 if TYPE_CHECKING:
     import socket
@@ -45,11 +48,6 @@ class NoUsersError(InputError):
         )
 
 
-def database_of(run_folder: Path) -> Path:
-    """Return where a run's decisions are unless a database is named."""
-    return run_folder / "review" / "decisions.sqlite"
-
-
 def default_reviewer() -> str:
     """Return the name that decisions are signed with unless one is given: that of the operating system's user."""
     try:
@@ -68,6 +66,8 @@ class ReviewServer:
         Where to open it; with the token, where there is one.
     note
         What should be known of the address; "" = nothing.
+    users
+        Who may log in; empty where the address is the key.
     """
 
     server: uvicorn.Server
@@ -75,6 +75,7 @@ class ReviewServer:
     decisions: Decisions
     url: str
     note: str
+    users: tuple[str, ...] = ()
 
     def run(self) -> None:
         """Answer until it is told to end: by Ctrl-C, or by `stop` from another thread."""
@@ -117,27 +118,32 @@ def make_server(
     blind
         Nobody sees others' decisions on an item before their own.
     database
-        A database URL for teams; None = `database_of`.
+        A database URL for teams; None = `celljury.review.log_place.own_file`.
     log_name
-        Name of this run's log in a database that holds several; without it the folder's name.
+        Name of this run's log in that database; needed where one is named.
     names
         Further names under which the server is reached, as through a reverse proxy.
 
     Raises
     ------
+    LogNameError
+        If a database is named, and no log in it.
     NoUsersError
         If others can reach it and no user is known.
+    OutputError
+        If the run's own log is a link.
     PortError
         If it cannot listen.
     """
     local = is_loopback(host)
     name = check_name(reviewer) if reviewer else default_reviewer()
-    where = database if database is not None else database_of(run_folder)
+    where, log = log_of(run_folder, database=database, log_name=log_name)
     pack = ensure_pack(run_folder, progress=progress)
-    decisions = Decisions.open(where, run=(log_name or run_folder.resolve().name) if database is not None else "")
+    decisions = Decisions.open(where, run=log)
     try:
         accounts = None if local else Accounts(decisions.database)
-        if accounts is not None and not accounts.names():
+        users = accounts.names() if accounts is not None else ()
+        if accounts is not None and not users:
             raise NoUsersError.for_host(host, run_folder)
         listening = listen(host.strip("[]"), port)
     except BaseException:
@@ -153,7 +159,7 @@ def make_server(
     )  # fmt: skip
     note = f"Port {port} is taken; listening on {bound}." if port not in (0, bound) else ""
     at = f"http://{shown_host(host)}:{bound}/"
-    return ReviewServer(_uvicorn(app), listening, decisions, f"{at}?token={token}" if token else at, note)
+    return ReviewServer(_uvicorn(app), listening, decisions, f"{at}?token={token}" if token else at, note, users)
 
 
 def serve(
@@ -189,11 +195,15 @@ def serve(
     if "token=" in server.url:
         tell("Whoever has this address decides under your name: do not pass it on. Ctrl-C ends; decisions are kept.")
     else:
+        tell(f"Who may log in: {', '.join(server.users)}.")
         tell("Put a reverse proxy with TLS in front: without it passwords travel in the clear. Ctrl-C ends.")
-    if open_browser:
-        # The socket listens already: a browser that is faster than the server waits.
-        webbrowser.open(server.url)
-    server.run()
+    with ExitStack() as until_the_end:
+        if open_browser:
+            is_key = "token=" in server.url
+            page = until_the_end.enter_context(way_in(server.url, run_folder / "review")) if is_key else server.url
+            # The socket listens already: a browser that is faster than the server waits.
+            webbrowser.open(page)
+        server.run()
     tell(
         f"Ended. Decisions are in {server.decisions.database.name}; put them into the run with: celljury apply {run_folder}"
     )

@@ -14,7 +14,7 @@ from celljury.errors import InputError, MissingColumnError, OutputError, Unreada
 from celljury.ontology.abbreviations import normalized
 from celljury.ontology.names import NameIndex
 from celljury.review.drafts import MAX_NOTE, Draft, check_name
-from celljury.review.events import PART, Action, Outcome, item_of
+from celljury.review.events import DECIDING, PART, Action, Outcome, item_of
 from celljury.review.texts import outcome_of_call
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ def import_sheet(
 ) -> tuple[Draft, ...]:
     """Return the decisions that a sheet holds, in its order.
 
-    A row without a decision is left alone; its note, if it has one, becomes a note. A draft's key follows from what it
-    says: the same sheet imported twice adds nothing.
+    A row without a decision is left alone; its note, if it has one, becomes a note. The draft of a row that says what the
+    reviewer's last decision on it says, with the same note, is that decision over again: it has its key, and adds
+    nothing. Any other adds a line, also one that returns to an earlier opinion or repeats what was undone since; its key
+    follows from what it says and from the reviewer's last event on the item, so that one sheet read twice at once is
+    logged once.
 
     Raises
     ------
@@ -183,9 +186,8 @@ class _Reader:
         if action is None or not all(fits):
             return None
         standing = self.ledger.state(row.item_id).by_reviewer.get(self.reviewer)
-        said = "\x1f".join((self.reviewer, row.item_id, row.evidence, row.decision, row.note))
         return Draft(
-            key="sheet-" + hashlib.sha256(said.encode()).hexdigest(),
+            key=self._key(row, action, after),
             reviewer=self.reviewer,
             item_id=row.item_id,
             action=action,
@@ -194,6 +196,20 @@ class _Reader:
             after=after,
             note=row.note,
         )
+
+    def _key(self, row: _Row, action: Action, after: Outcome | None) -> str:
+        """Return the key of what says the same already, else a new one; the same for the same row and log."""
+        own = [event for event in self.ledger.history(row.item_id) if event.reviewer == self.reviewer]
+        standing = [event for event in own if event.evidence == row.evidence and self.ledger.stands(event)]
+        notes = [event for event in standing if event.action is Action.NOTE]
+        decisions = [event for event in standing if event.action in DECIDING or event.action is Action.SKIP]
+        # Notes all stand beside each other; of decisions the last one counts.
+        for event in notes if action is Action.NOTE else decisions[-1:]:
+            if (event.action, event.after, event.note) == (action, after, row.note):
+                return event.key
+        last = str(own[-1].number if own else 0)
+        said = "\x1f".join((self.reviewer, row.item_id, row.evidence, row.decision, row.note, last))
+        return "sheet-" + hashlib.sha256(said.encode()).hexdigest()
 
     def _misfit(self, row: _Row, column: str, got: str, expected: str) -> None:
         self.misfits.append(f"row {row.number}, {column}: got {got}, expected {expected}.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from celljury.review.dots import DotRow, marker_dots
+from celljury.review.dots import DotRow
 from celljury.review.drawing import ontology_drawing
 from celljury.review.filters import REASON_ORDER, in_words
 from celljury.review.texts import call_name, label_of, what_splits
@@ -76,8 +76,11 @@ def path_of(pack: Pack, at: int, rows: NDArray[np.int64]) -> Html:
     )
 
 
-def dots_of(pack: Pack, at: int) -> Html | None:
-    """Return the dot plot of an item beside the reference's candidate types; None where nothing is known of genes."""
+def dots_of(pack: Pack, at: int) -> tuple[list[DotRow], list[str]]:
+    """Return an item's rows of marker dots and those of the reference's candidate types, and the genes.
+
+    Both are empty where nothing is known of genes.
+    """
     known = {term: i for i, term in enumerate(pack.terms)}
     votes = votes_of(pack, at).values()
     item = pack.items.iloc[at]
@@ -88,13 +91,13 @@ def dots_of(pack: Pack, at: int) -> Html | None:
     genes = dict.fromkeys(gene for term in terms for gene in pack.term_genes.get(term, ())[:each] if gene in column)
     shown = list(genes)[:MOST_GENES]
     if not shown or pack.about["no_genes"]:
-        return None
+        return [], []
     at_genes = [column[gene] for gene in shown]
     rows = [DotRow("this item", pack.item_share[at, at_genes], pack.item_mean[at, at_genes], "item")]
     for term in terms:
         i, label = known[term], label_of(term, pack.ontology)
         rows.append(DotRow(label, pack.term_share[i, at_genes], pack.term_mean[i, at_genes], "reference"))
-    return marker_dots(rows, shown, width=410)
+    return rows, shown
 
 
 def members_of(pack: Pack, at: int, rows: NDArray[np.int64]) -> tuple[MemberRow, ...]:

@@ -186,6 +186,8 @@ class ItemView:
         What the keys 1 to 9 choose.
     path, dots
         Drawings; ``dots`` is None where there are no genes, for which ``no_dots`` is the reason.
+    dots_table
+        The numbers of ``dots`` for those who do not see them; None where it is.
     label_says
         Name of the call as a heading; ``call`` as in the sentence of an acceptance.
     """
@@ -214,6 +216,7 @@ class ItemView:
     candidates: tuple[TermName, ...]
     path: Html
     dots: Html | None
+    dots_table: Html | None
     no_dots: str
     members: tuple[MemberRow, ...]
     samples: tuple[SampleRow, ...]

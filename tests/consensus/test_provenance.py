@@ -74,6 +74,33 @@ def test_curators_decisions_outlive_the_result_they_were_made_on(tmp_path: Path)
         make_folder(run, owned="run.json", overwrite=True)
 
 
+@pytest.mark.parametrize(
+    "inside", [pytest.param(False, id="of_the_run"), pytest.param(True, id="of_a_run_in_the_demo")]
+)
+def test_a_link_to_decisions_stays_with_all_that_is_there(*, inside: bool, tmp_path: Path) -> None:
+    run = finished(tmp_path)
+    shared = tmp_path / "shared"
+    (shared / "pack").mkdir(parents=True)
+    for name in ("decisions.sqlite", "pack/pack.json", "somebody's"):
+        (shared / name).write_text("kept", encoding="utf-8")
+    (run / "review").symlink_to(shared)
+    if inside:
+        (tmp_path / "demo").mkdir()
+        run = run.rename(tmp_path / "demo" / "run")
+        write_text(tmp_path / "demo" / "demo.json", "{}")
+        make_folder(tmp_path / "demo", owned="demo.json", overwrite=True)
+    make_folder(run, owned="run.json", overwrite=True)
+    assert [item.name for item in run.iterdir()] == ["review"]
+    assert (run / "review" / "decisions.sqlite").read_text(encoding="utf-8") == "kept"
+    assert sorted(item.name for item in shared.rglob("*")) == ["decisions.sqlite", "pack", "pack.json", "somebody's"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_by_its_own_option(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught:
+        check_folder(finished(tmp_path), owned="run.json", option="--new-jury")
+    assert str(caught.value).endswith("finished result (run.json). Pass another place with --new-jury.")
+
+
 def foreign(folder: Path) -> Path:
     (folder / "mine").mkdir()
     (folder / "mine" / "thesis.tex").write_text("years of work", encoding="utf-8")

@@ -47,6 +47,31 @@ def test_record_is_what_run_json_says(folder: Path) -> None:
     assert Run.open(folder).record == {"tier": "none"}
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(b"{", "Expecting property name", id="cut"),
+        pytest.param(b"\xff", "utf-8", id="no_text"),
+        pytest.param(b"[]", "expected an object, got list", id="no_object"),
+        pytest.param(b"{}", "it has no 'query'", id="a_part_is_missing"),
+    ],
+)
+def test_damaged_record_says_what_to_do(folder: Path, content: bytes, said: str) -> None:
+    (folder / "run.json").write_bytes(content)
+    with pytest.raises(
+        UnreadableFileError, match=rf"run\.json cannot be read: .*{said}.*put a copy in its place"
+    ) as caught:
+        _ = Run.open(folder).record["query"]
+    assert "decisions are kept" in str(caught.value)
+
+
+def test_record_without_what_may_be_missing_is_fine(folder: Path) -> None:
+    record = Run.open(folder).record
+    assert "jury" not in record
+    assert record.get("jury") is None
+    assert json.loads(json.dumps(record | {"more": 1})) == {"tier": "none", "more": 1}
+
+
 def test_parts_come_in_the_order_of_the_cells(folder: Path) -> None:
     names = [row for table in Run(folder).parts("calls") for row in table["cell_id"].to_pylist()]
     assert names == ["c1", "c2", "c3"]

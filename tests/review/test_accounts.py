@@ -93,6 +93,10 @@ def test_hash_is_salted_scrypt_and_the_password_nowhere(database: Database) -> N
 def test_letters_typed_in_another_way_are_the_same(accounts: Accounts) -> None:
     accounts.add_user("Ren\u00e9e", "na\u00efve passphrase")
     assert accounts.log_in("Rene\u0301e", "nai\u0308ve passphrase") == RIGHT
+    accounts.set_password("Rene\u0301e", "another phrase")
+    assert accounts.log_in("Ren\u00e9e", "another phrase") == RIGHT
+    accounts.remove_user("Rene\u0301e")
+    assert accounts.names() == ()
 
 
 @pytest.mark.parametrize(

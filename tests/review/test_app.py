@@ -13,6 +13,7 @@ import httpx
 import pytest
 from review_pack import made_run
 
+from celljury.errors import UnreadableFileError
 from celljury.ontology.load import load_ontology
 from celljury.review.account_sessions import AccountSessions
 from celljury.review.accounts import Accounts
@@ -207,6 +208,34 @@ def test_every_id_is_there_once_and_every_field_has_a_name_for_people(browser: B
     for name in ("main", "nav", "aside", "header"):
         assert len(browser.page.all(name)) == 1
     assert browser.page.all("p", id="status", role="status", aria_live="polite")
+
+
+def test_enter_on_a_box_decides_nothing(browser: Browser, pack: Pack) -> None:
+    """Enter on a box presses its form's first button that is not disabled: there it must be one that sends nothing."""
+    checked = 0
+    for item in pack.items["item_id"]:
+        browser.get(f"/item/{item}")
+        forms: list[list[dict[str, str]]] = []
+        for tag, found in browser.page.elements:
+            if tag == "form":
+                forms.append([])
+            elif forms and (tag == "button" or found.get("type") == "checkbox"):
+                forms[-1].append({"type": "submit"} | found)
+        for controls in forms:
+            buttons = [found for found in controls if found["type"] == "submit"]
+            if len(buttons) < len(controls) and len(buttons) > 1:
+                assert buttons[0] == {"type": "submit", "formmethod": "dialog", "hidden": ""}
+                checked += 1
+    assert checked > 1
+
+
+def test_markers_are_a_table_for_those_who_do_not_see_them(browser: Browser, pack: Pack) -> None:
+    browser.get(f"/item/{with_term(pack)}")
+    (hidden,) = browser.page.all("div", id="markers-table")
+    assert hidden["class"] == "visually-hidden"
+    assert sum(found.get("class") == "marker-table" for found in browser.page.all("table")) == 1
+    assert "Marker genes: share of cells that express each" in browser.page.said("markers-table")
+    assert "% of cells, mean" in browser.page.said("markers-table")
 
 
 def test_points_are_sent_once(browser: Browser, pack: Pack) -> None:
@@ -500,6 +529,29 @@ def test_failure_shows_no_traceback(pack: Pack, log: Decisions, monkeypatch: pyt
     assert answer.status_code == 500
     assert "secret detail" not in answer.text
     assert "fault of this program" in browser.page.said("problem")
+
+
+def test_item_whose_term_the_ontology_lacks_is_no_passing_trouble(pack: Pack, log: Decisions) -> None:
+    items = pack.items.assign(votes="logistic=T:no such term")
+    browser = Browser(app_of(replace(pack, items=items), log))
+    assert browser.get(f"/?token={TOKEN}").status_code == 500
+    said = browser.page.said("problem")
+    assert "'T:no such term' is no id, label or synonym of a live term" in said
+    assert "review/pack" in said
+
+
+def test_log_that_cannot_be_read_is_said_to_be_unavailable(
+    pack: Pack, log: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = Browser(app_of(pack, log)).open()
+
+    def gone(*_: Any, **__: Any) -> Any:
+        message = "the database went away"
+        raise UnreadableFileError(message)
+
+    monkeypatch.setattr(Decisions, "events", gone)
+    assert browser.get("/").status_code == 503
+    assert browser.page.said("problem") == "the database went away"
 
 
 def test_run_without_anything_to_review_says_so(tmp_path: Path, pack: Pack, log: Decisions) -> None:

@@ -156,7 +156,10 @@ def replayed(made: Made, events: list[Event]) -> dict[str, tuple[Any, ...]]:
         if event.action is Action.SPLIT:
             splits.setdefault(event.item_id, event.by)
         elif event.action in DECIDING:
-            said.setdefault(event.item_id, {})[event.reviewer] = event
+            own = said.setdefault(event.item_id, {}).get(event.reviewer)
+            settled = own is not None and own.action is Action.SETTLE and event.action is not Action.SETTLE
+            if not (settled and own.after == event.after):
+                said[event.item_id][event.reviewer] = event
     calls = pd.read_parquet(made.folder / "calls.parquet").astype(object)
     terms = calls["term"].where(calls["term"].notna(), None)
     found = {
@@ -342,6 +345,31 @@ def test_conflict_keeps_the_call_until_it_is_settled(made: Made) -> None:
     made.apply()
     own = cells_of(made, check_replay(made), item)
     assert (only(own["term"]), only(own["conflict"]), only(own["decided_at"])) == (CD8, False, settle.at)
+
+
+def test_decided_at_is_since_when_the_outcome_holds(made: Made) -> None:
+    mind, settled, undone, late = (made.item(i) for i in range(4))
+    made.say(mind, Action.CHOOSE, TO_CD4)
+    made.say(mind, Action.CHOOSE, TO_CD8, who="bo")
+    since = {mind: made.say(mind, Action.CHOOSE, TO_CD4, who="bo").at}
+    made.say(mind, Action.CHOOSE, TO_CD4, who="cy")
+    made.say(settled, Action.CHOOSE, TO_CD4)
+    made.say(settled, Action.CHOOSE, TO_CD8, who="bo")
+    since[settled] = made.say(settled, Action.SETTLE, TO_CD4, who="cy").at
+    made.say(settled, Action.CHOOSE, TO_CD4, who="bo")
+    # What was undone never stood in the way.
+    since[undone] = made.say(undone, Action.CHOOSE, TO_CD4).at
+    other = made.say(undone, Action.CHOOSE, TO_CD8, who="bo")
+    made.say(undone, Action.UNDO, who="bo", undoes=other.number)
+    made.say(undone, Action.CHOOSE, TO_CD4, who="bo")
+    made.say(late, Action.CHOOSE, TO_CD4, evidence="of an earlier run")
+    made.say(late, Action.SKIP)
+    made.say(late, Action.CHOOSE, TO_CD8)
+    since[late] = made.say(late, Action.CHOOSE, TO_CD4).at
+    assert len({event.at for event in made.log.events()}) > 4
+    made.apply()
+    final = check_replay(made)
+    assert {item: only(cells_of(made, final, item)["decided_at"]) for item in since} == since
 
 
 def test_skipped_and_reopened_keep_their_call_and_say_so(made: Made) -> None:

@@ -119,6 +119,32 @@ def test_undo_of_what_is_not_ones_own_is_refused(decisions: Decisions, undoes: i
     assert len(decisions.events()) == 1
 
 
+def test_logs_of_a_database_are_counted_by_name(decisions: Decisions, where: Path | str) -> None:
+    assert decisions.run not in decisions.logs()
+    decisions.append([draft(), draft()])
+    with Decisions.open(where, run=decisions.run + "-other") as other:
+        other.append([draft()])
+        found = other.logs()
+    assert (found[decisions.run], found[other.run]) == (2, 1)
+    assert list(found) == sorted(found)
+
+
+@pytest.mark.parametrize(
+    "change", [pytest.param("action = 'merge'", id="action"), pytest.param("after_status = 'maybe'", id="outcome")]
+)
+def test_event_that_means_nothing_here_is_said(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "log.sqlite"
+    with Decisions.open(path) as decisions:
+        decisions.append([draft(), draft()])
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TRIGGER celljury_events_no_update")
+        connection.execute(f"UPDATE celljury_events SET {change} WHERE number = 2")
+    connection.close()
+    said = f"event 2 in .*log.sqlite, written by celljury {__version__}, cannot be read: .*(merge|maybe).*Update: pip install"
+    with Decisions.open(path) as decisions, pytest.raises(UnreadableFileError, match=said):
+        decisions.events()
+
+
 CHANGES = {
     "update": "UPDATE celljury_events SET note = 'never said'",
     "delete": "DELETE FROM celljury_events",
@@ -325,9 +351,25 @@ def test_file_that_another_makes_at_this_moment_is_waited_for(tmp_path: Path) ->
     other.close()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_new_file_is_its_owners_alone_and_one_that_is_there_keeps_its_mode(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "log.sqlite"
+    before = os.umask(umask)
+    try:
+        with Decisions.open(path) as decisions:
+            decisions.append([draft()])
+            modes = {item.name: item.stat().st_mode & 0o777 for item in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"log.sqlite": 0o600, "log.sqlite-shm": 0o600, "log.sqlite-wal": 0o600}
+    path.chmod(0o660)
+    Decisions.open(path).close()
+    assert path.stat().st_mode & 0o777 == 0o660
+
+
 def test_reading_makes_no_file(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite"
-    with pytest.raises(UnreadableFileError, match="does not exist: nothing was decided yet"):
+    with pytest.raises(UnreadableFileError, match=r"log\.sqlite holds no log: nothing was decided yet"):
         Decisions.open(path, read_only=True)
     assert list(tmp_path.iterdir()) == []
     with Decisions.open(path) as decisions:
@@ -436,7 +478,7 @@ def test_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         (tmp_path, "cannot write decisions to .*: it is a directory"),
         (
             Path("/proc/celljury.sqlite"),
-            "cannot write decisions to /proc/celljury.sqlite: unable to open database file",
+            "cannot write decisions to /proc/celljury.sqlite: No such file or directory",
         ),
     ]:
         with pytest.raises(OutputError, match=said):
@@ -477,6 +519,16 @@ SECRET = "s3cret-passphrase"
         pytest.param(f"postgresql://ada:0:{SECRET}/x", "(does not answer|URL cannot be read)", id="unescaped"),
         pytest.param(f"postgresql://ada:{SECRET}@/x?host=/nowhere&sslmode={SECRET}", "does not answer", id="bad_option"),
         pytest.param(f"mysql://ada:{SECRET}@127.0.0.1/x", "kind 'mysql' cannot hold decisions", id="other_kind"),
+        *(
+            pytest.param(url.format(SECRET), "database URL cannot be read.*%40 %2F", id=name)
+            for name, url in {
+                "at_in_the_password": "postgresql://ada:x@{}@127.0.0.1:1/x",
+                "at_and_slash": "postgresql://ada:x@y/{}@127.0.0.1:1/x",
+                "at_and_colon": "postgresql://ada:x@y:{}@127.0.0.1:1/x",
+                "at_and_question_mark": "postgresql://ada:x@{}?y@127.0.0.1:1/x",
+                "slash_in_the_user": "postgresql://a/da:{}@127.0.0.1:1/x",
+            }.items()
+        ),
         pytest.param("sqlite://", "kind 'sqlite' cannot hold decisions.*path", id="memory"),
     ],
 )  # fmt: skip
@@ -511,7 +563,7 @@ def test_reading_an_empty_postgres_makes_no_table(postgres_url: str) -> None:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
         url = sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
         try:
-            with pytest.raises(UnreadableFileError, match="holds no decisions"):
+            with pytest.raises(UnreadableFileError, match="holds no log: nothing was decided yet"):
                 Decisions.open(url, read_only=True)
             Decisions.open(url).close()
             with Decisions.open(url, read_only=True) as decisions:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from celljury.errors import OutputError
 from celljury.ontology.load import ontology_from_edges
 from celljury.provenance import sha256
 from celljury.review.decisions import Decisions
@@ -195,6 +196,50 @@ def test_repeated_key_is_done_once(desk: Desk, log: Decisions) -> None:
         press(desk, TWINS, Action.ACCEPT, key="pressed-once", reviewer="jo")
 
 
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        pytest.param((TWINS, Action.ACCEPT, {}), (TWINS, Action.UNSEEN, {}), id="another_action"),
+        pytest.param((TWINS, Action.ACCEPT, {}), (B_CELLS, Action.ACCEPT, {}), id="another_item"),
+        pytest.param((TWINS, Action.ACCEPT, {}), (TWINS, Action.UNDO, {}), id="an_undo_of_it"),
+        pytest.param(
+            (TWINS, Action.CHOOSE, {"term": "T:3"}), (TWINS, Action.CHOOSE, {"term": "T:4"}), id="another_term"
+        ),
+        pytest.param((TWINS, Action.NOTE, {"note": "a"}), (TWINS, Action.NOTE, {"note": "b"}), id="another_note"),
+        pytest.param((TWINS, Action.SPLIT, {"by": "n"}), (TWINS, Action.SPLIT, {"by": "cluster"}), id="another_split"),
+        pytest.param((TWINS, Action.UNDO, {}), (TWINS, Action.UNDO, {"redo": True}), id="a_redo_with_an_undos_key"),
+        pytest.param((TWINS, Action.UNDO, {}), (TWINS, Action.ACCEPT, {}), id="a_decision_with_an_undos_key"),
+    ],
+)
+def test_key_that_was_used_for_something_else_is_refused(
+    desk: Desk, log: Decisions, first: tuple[str, Action, dict[str, Any]], again: tuple[str, Action, dict[str, Any]]
+) -> None:
+    """Without scripts the way back leads to a page whose key has been used."""
+    press(desk, TWINS, Action.SKIP)
+    press(desk, first[0], first[1], key="one-and-the-same", **first[2])
+    before = log.events()
+    with pytest.raises(RefusedPressError, match=r"This page was used already, for a press that .* Load"):
+        press(desk, again[0], again[1], key="one-and-the-same", **again[2])
+    assert log.events() == before
+
+
+@pytest.mark.parametrize(
+    ("action", "more"),
+    [
+        (Action.CHOOSE, {"term": "b lymphocyte"}), (Action.NOTE, {"note": " a "}), (Action.SPLIT, {"by": "cluster"}),
+        (Action.UNDO, {}), (Action.UNDO, {"redo": True}), (Action.SKIP, {"alike": True}),
+    ],
+)  # fmt: skip
+def test_every_press_may_come_twice(desk: Desk, log: Decisions, action: Action, more: dict[str, Any]) -> None:
+    press(desk, TWINS, Action.SKIP)
+    if more.get("redo"):
+        press(desk, TWINS, Action.UNDO)
+    first = press(desk, TWINS, action, key="sent-again", **more)
+    n_events = len(log.events())
+    assert press(desk, TWINS, action, key="sent-again", **more).events == first.events
+    assert len(log.events()) == n_events
+
+
 def test_later_decision_remembers_what_stood_before(desk: Desk) -> None:
     press(desk, TWINS, Action.ACCEPT)
     (event,) = press(desk, TWINS, Action.CHOOSE, term="T:3").events
@@ -218,6 +263,38 @@ def test_family_is_decided_in_one_press_and_undone_in_one(desk: Desk, log: Decis
     assert undone.goto == TWINS
     assert statuses(desk) == ["open"] * 5
     assert len(log.events()) == 3
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_press_that_comes_twice_at_once_decides_a_family_once(
+    pack: Pack, log: Decisions, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """The other of two takes the whole way just before this one looks at the log for the first or second time."""
+    desk, other = Desk(pack, log), Desk(pack, log)
+    real, looks = log.events, itertools.count(1)
+
+    def events(self: Decisions, *, after: int = 0) -> Any:
+        if next(looks) == when:
+            monkeypatch.undo()
+            press(other, TWINS, Action.ACCEPT, alike=True, key="sent-twice")
+        return real(after=after)
+
+    monkeypatch.setattr(Decisions, "events", events)
+    done = press(desk, TWINS, Action.ACCEPT, alike=True, key="sent-twice")
+    assert [event.item_id for event in done.events] == [TWINS, TWIN]
+    assert log.events() == done.events
+
+
+def test_family_that_shrinks_between_two_of_one_press_is_not_decided_twice(pack: Pack, log: Decisions) -> None:
+    """Of the two one saw the twin still open: the item on the screen is in the log once."""
+    desk, other = Desk(pack, log), Desk(pack, log)
+    seen = desk.seen("mk")
+    desk.seen = lambda _: seen  # type: ignore[method-assign]
+    press(other, TWIN, Action.ACCEPT, reviewer="jo")
+    press(other, TWINS, Action.ACCEPT, alike=True, key="sent-twice")
+    desk.board.pressed = lambda _: ()  # type: ignore[method-assign]
+    press(desk, TWINS, Action.ACCEPT, alike=True, key="sent-twice")
+    assert [event.item_id for event in log.events()].count(TWINS) == 1
 
 
 def test_family_leaves_out_what_is_decided_and_parts_have_none(desk: Desk) -> None:
@@ -334,6 +411,25 @@ def test_blind_mode_shows_splits_to_all(pack: Pack, log: Decisions) -> None:
     assert len(desk.seen("mk").entries.ids) == 5
 
 
+@pytest.mark.parametrize("who", ["jo", "mk"])
+@pytest.mark.parametrize("looks", ["at the end", "after each"])
+def test_blind_mode_shows_splits_that_were_undone_and_done_again(
+    pack: Pack, log: Decisions, who: str, looks: str
+) -> None:
+    desk = Desk(pack, log, blind=True)
+    press(desk, B_CELLS, Action.ACCEPT, reviewer="mk")
+    for action, more, n in (
+        (Action.SPLIT, {"by": "cluster"}, 6),
+        (Action.UNDO, {}, 5),
+        (Action.UNDO, {"redo": True}, 6),
+    ):
+        press(desk, TWINS, action, reviewer="jo", **more)
+        if looks == "after each":
+            assert len(desk.seen(who).entries.ids) == n
+    assert desk.seen(who).entries.ids[:2] == (f"{TWINS}~cluster~0", f"{TWINS}~cluster~1")
+    assert press(desk, f"{TWINS}~cluster~0", Action.ACCEPT, reviewer=who).events[0].reviewer == who
+
+
 def test_lock_keeps_others_out_until_it_is_taken_over_or_over(pack: Pack, log: Decisions) -> None:
     now = 1_000_000.0
     desk = Desk(pack, log, locks=Locks(log.database, clock=lambda: now))
@@ -354,6 +450,25 @@ def test_lock_keeps_others_out_until_it_is_taken_over_or_over(pack: Pack, log: D
     assert desk.enter(B_CELLS, "mk") is None
     assert desk.enter(STRANGE, "mk") is None
     assert desk.enter(B_CELLS, "jo") is None, "who goes on to another item lets go of the last"
+
+
+def test_item_is_shown_where_its_lock_cannot_be_written(
+    pack: Pack, log: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(pack, log, locks=Locks(log.database))
+    desk.enter(TWINS, "jo")
+
+    def full(*_: Any, **__: Any) -> Any:
+        message = "the disk is full"
+        raise OutputError(message)
+
+    monkeypatch.setattr("celljury.review.database.Database.writing", full)
+    assert desk.enter(B_CELLS, "mk") is None
+    held = desk.enter(TWINS, "mk")
+    assert held is not None
+    assert held.reviewer == "jo"
+    with pytest.raises(OutputError):
+        desk.enter(TWINS, "mk", force=True)
 
 
 def test_decision_on_other_evidence_reopens_the_item(pack: Pack, log: Decisions) -> None:
@@ -400,12 +515,19 @@ def test_filters(desk: Desk, filters: Filters, found: list[int]) -> None:
 
 
 def test_filters_go_through_a_query_and_keep_to_their_names() -> None:
-    asked = {"reason": " unseen ", "text": "a&b=c", "token": "secret", "page": "3"}
+    asked = {"reason": "unseen", "text": " a&b=c ", "token": "secret", "page": "3"}
     filters = Filters.of(asked)
     assert filters.set == {"reason": "unseen", "text": "a&b=c"}
     assert filters.query(said=3, page="") == "?reason=unseen&text=a%26b%3Dc&said=3"
     assert Filters().query() == ""
-    assert len(Filters.of({"text": "x" * 10_000}).text) == 200
+    assert len(Filters.of({"text": "x" * 10_000}).text) == len(Filters.of({"term": "x" * 10_000}).term) == 200
+
+
+@pytest.mark.parametrize("sample", [" donor 1 ", "s" * 300, "\tx"])
+def test_sample_of_any_name_is_found(pack: Pack, log: Decisions, sample: str) -> None:
+    desk = Desk(replace(pack, about=pack.about | {"samples": ["s0", sample]}), log)
+    window = desk.lists.window(Filters.of({"sample": sample}), desk.seen("mk"))
+    assert [row.part_id for row in window.rows] == [TWINS, B_CELLS, DOUBLE]
 
 
 def test_next_goes_on_after_the_item_and_begins_again(desk: Desk) -> None:
@@ -453,6 +575,8 @@ def test_item_says_what_its_cells_and_votes_say(desk: Desk) -> None:
     assert "<svg" in view.path
     assert view.dots is not None
     assert "CD8A" in view.dots
+    assert view.dots_table is not None
+    assert '<th scope="row">CD8A</th><td>50 % of cells, mean 1.00</td>' in view.dots_table
 
 
 def test_unseen_item_offers_what_members_voted_for(desk: Desk) -> None:

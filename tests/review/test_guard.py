@@ -113,6 +113,18 @@ def test_wrong_token_is_refused_and_gets_no_cookie(client: Client, url: str) -> 
     assert "Open the address that celljury review printed" in answer.text
 
 
+def test_token_from_a_page_elsewhere_is_led_on_by_a_page_of_ours(client: Client) -> None:
+    """A redirect of a navigation that another page began does not carry a strict cookie; one that we begin does."""
+    answer = client("GET", f"/?token={TOKEN}", headers={"sec-fetch-site": "cross-site"})
+    assert answer.status_code == 200
+    assert '<meta http-equiv="refresh" content="0; url=/">' in answer.text
+    assert TOKEN not in answer.text
+    assert "samesite=strict" in answer.headers["set-cookie"].lower()
+    assert client("GET", "/").json()["reviewer"] == "mk"
+    for typed in ("none", "same-origin"):
+        assert client("GET", f"/?token={TOKEN}", headers={"sec-fetch-site": typed}).status_code == 303
+
+
 @pytest.mark.parametrize("url", ["/", "/x", f"/x?token={TOKEN}", "/points", "/login"])
 def test_without_a_session_nothing_is_shown(client: Client, url: str) -> None:
     answer = client("GET", url)
@@ -195,6 +207,8 @@ def test_ways_in_which_own_posts_come(inside: Client, headers: dict[str, str]) -
         pytest.param({"origin": "http://127.0.0.1:9999"}, id="other_port"),
         pytest.param({"origin": f"http://{HOST}.evil.example"}, id="origin_that_begins_like_ours"),
         pytest.param({"origin": "null"}, id="origin_withheld"),
+        pytest.param({"origin": "http://[x"}, id="origin_that_is_no_address"),
+        pytest.param({"referer": "http://[::1"}, id="referer_that_is_no_address"),
         pytest.param({"referer": "http://evil.example/127.0.0.1:8765"}, id="referer_elsewhere"),
         pytest.param({"sec_fetch_site": "cross-site"}, id="browser_says_cross_site"),
         pytest.param({"origin": BASE, "sec_fetch_site": "cross-site"}, id="browser_contradicts_the_origin"),

@@ -28,7 +28,7 @@ from celljury.jury import Jury
 from celljury.ontology.load import load_ontology, ontology_from_edges
 from celljury.reliability import learn_reliability
 from celljury.review.findings import KINDS, Findings, findings_lines, findings_rows, member_findings, wilson
-from celljury.review.learn import updated_jury, weight_lines
+from celljury.review.learn import check_update, updated_jury, weight_lines
 from celljury.review.leaves import Leaves
 from celljury.run import Run
 from celljury.votes import Votes
@@ -494,8 +494,50 @@ def test_refused(jury: Jury, run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can teach a jury yet.*6 decided items name none"):
         updated_jury(jury.folder, none, tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    with pytest.raises(OutputError, match="already holds a finished result"):
+    with pytest.raises(OutputError, match=r"already holds a finished result \(jury\.json\)\. Pass .* --new-jury"):
         updated_jury(jury.folder, good, jury.folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        pytest.param("j/new", "it lies in .*j, the jury that is updated", id="in_the_old_one"),
+        pytest.param("j/deep/er/new", "it lies in", id="deep_in_the_old_one"),
+        pytest.param("link/new", "it lies in", id="in_it_by_a_link"),
+        pytest.param(".", "it holds .*j, the jury that is updated", id="around_the_old_one"),
+        pytest.param("file", "it is a file", id="a_file"),
+        pytest.param("taken", "files that are not celljury's", id="somebodys_folder"),
+    ],
+)
+def test_place_where_no_new_jury_can_be_is_refused_before_any_work(
+    jury: Jury, run: Run, tmp_path: Path, place: str, said: str
+) -> None:
+    shutil.copytree(jury.folder, tmp_path / "j")
+    (tmp_path / "link").symlink_to(tmp_path / "j")
+    (tmp_path / "file").touch()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").touch()
+    before = hashes(tmp_path)
+    for refuse in (
+        lambda: check_update(run, tmp_path / "j", tmp_path / place),
+        lambda: updated_jury(tmp_path / "j", findings_of(jury, run), tmp_path / place),
+    ):
+        with pytest.raises(OutputError, match=said) as caught:
+            refuse()
+        assert str(caught.value).endswith("Pass another place with --new-jury.")
+    assert hashes(tmp_path) == before
+
+
+def test_jury_is_found_where_it_was_and_beside_the_run(jury: Jury, run: Run, tmp_path: Path) -> None:
+    assert check_update(run, None, tmp_path / "new").folder == jury.folder
+    shutil.copytree(run.folder, tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["jury"]["folder"] = "/nowhere/j"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"jury that made .*\(/nowhere/j\) is not where it was.*--jury"):
+        check_update(Run(tmp_path / "run"), None, tmp_path / "new")
+    shutil.copytree(jury.folder, tmp_path / "j")
+    assert check_update(Run(tmp_path / "run"), None, tmp_path / "new").folder == tmp_path / "j"
 
 
 @pytest.mark.parametrize(

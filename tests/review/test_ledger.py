@@ -190,6 +190,30 @@ def test_decision_after_the_settlement_is_compared_with_it(log: Log, after: Outc
     assert log.ledger.state("i1").status == status
 
 
+@pytest.mark.parametrize("settler", ["ada", "cy"])
+def test_who_settled_and_says_the_same_again_keeps_the_settlement(log: Log, settler: str) -> None:
+    log("ada", "accept", after=T)
+    log("bob", "choose", after=B)
+    settle = log(settler, "settle", after=T)
+    log(settler, "accept", after=T, note="still sure")
+    state = log.ledger.state("i1")
+    assert (state.status, state.outcome, state.by_reviewer[settler]) == ("decided", T, settle)
+    log("bob", "choose", after=B)
+    assert log.ledger.state("i1").status == "conflict"
+    log(settler, "accept", after=T)
+    assert log.ledger.state("i1").status == "conflict", "only a settlement answers what was said after one"
+    log(settler, "settle", after=T)
+    assert log.ledger.state("i1").outcome == T
+
+
+def test_who_settled_may_change_their_mind(log: Log) -> None:
+    log("ada", "accept", after=T)
+    log("bob", "choose", after=B)
+    log("ada", "settle", after=T)
+    log("ada", "choose", after=B)
+    assert (log.ledger.state("i1").status, log.ledger.state("i1").outcome) == ("decided", B)
+
+
 # Other evidence ---------------------------------------------------------------------------------------------------
 
 
@@ -502,6 +526,33 @@ def test_kappa_is_of_what_holds(log: Log) -> None:
     log("bob", "accept", "i3", T, evidence="before")
     (row,) = log.ledger.kappa()
     assert (row.n_both, row.agreement) == (1, 0.0)
+
+
+def test_kappa_is_of_first_decisions(log: Log) -> None:
+    """Who has decided sees what others said, also in blind mode: a change of mind after that is no second opinion."""
+    for item, said in (("i1", B), ("i2", T), ("i3", B)):
+        log("ada", "accept", item, T)
+        log("bob", "accept", item, said)
+    log("bob", "choose", "i1", T)
+    (row,) = log.ledger.kappa()
+    assert (row.n_both, row.agreement) == (3, pytest.approx(1 / 3))
+    # What was undone was never said, and what was said on other evidence was said of something else.
+    first = log.ledger.history("i3")[1]
+    log("bob", "choose", "i3", T)
+    log.undo("bob", first)
+    (row,) = log.ledger.kappa()
+    assert row.agreement == pytest.approx(2 / 3)
+    log("cy", "accept", "i2", B, evidence="before")
+    log("cy", "accept", "i2", T)
+    assert [row.agreement for row in log.ledger.kappa() if row.b == "cy"] == [1.0, 1.0]
+
+
+def test_who_settles_first_is_no_second_opinion(log: Log) -> None:
+    log("ada", "accept", "i1", T)
+    log("bob", "accept", "i1", B)
+    log("cy", "settle", "i1", T)
+    log("cy", "accept", "i1", T)
+    assert [(row.a, row.b) for row in log.ledger.kappa()] == [("ada", "bob")]
 
 
 def test_a_part_may_have_evidence_of_its_own(log: Log) -> None:

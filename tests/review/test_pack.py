@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,6 @@ from review_pack import made_run
 
 from celljury.errors import InputError, UnreadableFileError
 from celljury.review.pack import Pack, StalePackError, UnknownItemError, check_member_names, pack_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MEMBERS = ("logistic", "celltypist", "symphony")
 
@@ -57,7 +55,26 @@ def test_pack_is_read_back_as_it_was_saved(pack: Pack, copied: Path) -> None:
         assert one.dtype == other.dtype
         assert isinstance(one, np.memmap)
     assert again.ontology.source == ontology.source
-    assert not list(copied.rglob("*.partial"))
+    assert {path.name for path in (copied / "review").iterdir()} == {"pack"}
+
+
+def test_two_that_save_at_once_leave_one_whole_pack(pack: Pack, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one saves while this one is between taking the old pack away and putting its own there."""
+    ontology, own = pack.ontology, replace(pack, folder=copied)
+    place = Path.replace
+
+    def meanwhile(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial") and self.is_dir():
+            monkeypatch.setattr(Path, "replace", place)
+            with monkeypatch.context() as other:
+                other.setattr(os, "getpid", lambda: -1)
+                own.save(ontology)
+        return place(self, target)
+
+    monkeypatch.setattr(Path, "replace", meanwhile)
+    own.save(ontology)
+    assert {path.name for path in (copied / "review").iterdir()} == {"pack"}
+    Pack.open(copied)
 
 
 def test_run_without_an_embedding_has_none(pack: Pack, copied: Path) -> None:
@@ -74,10 +91,13 @@ def test_run_without_an_embedding_has_none(pack: Pack, copied: Path) -> None:
 def test_saving_leaves_decisions_alone(pack: Pack, copied: Path) -> None:
     kept = copied / "review" / "decisions.sqlite"
     kept.write_text("decisions", encoding="utf-8")
-    pack_folder(copied).with_name("pack.partial").mkdir()  # of a run that was killed
+    left, busy = (pack_folder(copied).with_name(f"pack.{i}.partial") for i in (1, 2))
+    for folder in (left, busy):
+        folder.mkdir()
+    os.utime(left, (0, 0))  # of a process that was killed; the other one is at work
     replace(pack, folder=copied).save(pack.ontology)
     assert kept.read_text(encoding="utf-8") == "decisions"
-    assert sorted(path.name for path in kept.parent.iterdir()) == ["decisions.sqlite", "pack"]
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["decisions.sqlite", "pack", "pack.2.partial"]
 
 
 def test_folder_without_a_pack_says_how_to_make_one(tmp_path: Path) -> None:
@@ -115,6 +135,13 @@ def test_damaged_pack_is_refused(copied: Path, name: str, how: str) -> None:
 def test_arrays_of_another_size_are_refused(pack: Pack, copied: Path) -> None:
     np.save(pack_folder(copied) / "half.npy", pack.half[:-1])
     with pytest.raises(UnreadableFileError, match="cells without a sample or half"):
+        Pack.open(copied)
+
+
+def test_two_items_of_one_name_are_refused(pack: Pack, copied: Path) -> None:
+    ids = [pack.items["item_id"].iat[1], *pack.items["item_id"][1:]]
+    pack.items.assign(item_id=ids).to_parquet(pack_folder(copied) / "items.parquet")
+    with pytest.raises(UnreadableFileError, match="two items of one name"):
         Pack.open(copied)
 
 
@@ -202,7 +229,15 @@ def test_item_that_is_none_is_refused(pack: Pack, item_id: str) -> None:
         pack.rows_of(item_id)
 
 
-def test_member_name_that_a_part_could_not_hold_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("my~tool", "'~', which separates the parts of review items", id="part_of_an_item"),
+        pytest.param("tool;v2", "';', which separates members' votes", id="between_votes"),
+        pytest.param("res=0.5", "'=', which separates a member from its vote", id="between_member_and_vote"),
+    ],
+)
+def test_member_name_that_the_queue_could_not_hold_is_refused(name: str, said: str) -> None:
     check_member_names(["logistic", "my tool"])
-    with pytest.raises(InputError, match="'my~tool'"):
-        check_member_names(["logistic", "my~tool"])
+    with pytest.raises(InputError, match=f"member '{name}': .*{said}.*Rename the column"):
+        check_member_names(["logistic", name])

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 import pytest
 from review_pack import made_run
 
-from celljury.errors import InputError, UnreadableFileError
+from celljury.errors import InputError, OutputError, UnreadableFileError
+from celljury.review import errands
 from celljury.review import serve as module
 from celljury.review.accounts import Accounts
 from celljury.review.decisions import Decisions
 from celljury.review.listening import PortError, hosts_of, is_loopback, listen, shown_host
-from celljury.review.serve import NoUsersError, database_of, default_reviewer, make_server, serve
+from celljury.review.log_place import LogNameError, database_of
+from celljury.review.serve import NoUsersError, default_reviewer, make_server, serve
+from celljury.review.way_in import way_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +109,64 @@ def test_with_users_it_listens_without_a_token(run: Path, tmp_path: Path) -> Non
     url = f"sqlite:///{tmp_path / 'team.sqlite'}"
     with Decisions.open(url) as decisions:
         Accounts(decisions.database).add_user("mk", "correct horse")
-    server = make_server(run, host="0.0.0.0", port=0, database=url)
+    server = make_server(run, host="0.0.0.0", port=0, database=url, log_name="blood-2026")
     server.listening.close()
     server.decisions.close()
     assert "token" not in server.url
-    assert server.decisions.run == "run"
+    assert server.users == ("mk",)
+    assert server.decisions.run == "blood-2026"
+
+
+def test_who_may_log_in_is_told_at_the_start(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    opened: list[str] = []
+    url = f"sqlite:///{tmp_path / 'team.sqlite'}"
+    with Decisions.open(url) as decisions:
+        for name in ("mk", "Ada"):
+            Accounts(decisions.database).add_user(name, "correct horse")
+    monkeypatch.setattr(module.webbrowser, "open", opened.append)
+    monkeypatch.setattr(module.ReviewServer, "run", lambda self: (self.listening.close(), self.decisions.close()))
+    serve(run, host="0.0.0.0", port=0, database=url, log_name="blood-2026", open_browser=True, tell=lines.append)
+    assert lines[1] == "Who may log in: Ada, mk."
+    assert opened == [lines[0].split(" at: ")[1]]
+
+
+def test_two_runs_in_folders_of_one_name_do_not_come_to_share_a_log(run: Path, tmp_path: Path) -> None:
+    """A database needs a name for each run's log; what is proposed depends on the run, not on where its folder is."""
+    url = f"sqlite:///{tmp_path / 'team.sqlite'}"
+    proposed = []
+    for place in ("lung", "lung_moved", "blood"):
+        folder = tmp_path / place / "run"
+        shutil.copytree(run, folder)
+        if place == "blood":
+            (folder / "run.json").write_text((folder / "run.json").read_text() + "\n")
+        for open_log in (
+            lambda folder=folder: make_server(folder, port=0, database=url),
+            lambda folder=folder: errands.open_decisions(folder, database=url, log_name=" "),
+            lambda folder=folder: errands.log_to_apply(folder, database=url),
+        ):
+            with pytest.raises(LogNameError, match="two runs under one name would share") as caught:
+                open_log()
+        assert isinstance(caught.value, InputError)
+        proposed.append(str(caught.value).split("--log-name ")[-1])
+    assert proposed[0].startswith("run-")
+    assert proposed[0] == proposed[1] != proposed[2]
+    assert not (tmp_path / "team.sqlite").exists()
+
+
+def test_link_in_the_place_of_the_log_is_refused(run: Path, tmp_path: Path) -> None:
+    """Whoever made a run's folder must not choose which file of ours is written."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    for path in (folder / "review").glob("decisions.sqlite*"):
+        path.unlink()
+    database_of(folder).symlink_to(tmp_path / "elsewhere.sqlite")
+    for open_log in (
+        lambda: make_server(folder, port=0), lambda: errands.open_decisions(folder), lambda: errands.log_to_apply(folder)
+    ):  # fmt: skip
+        with pytest.raises(OutputError, match=r"decisions\.sqlite is a link to .*elsewhere\.sqlite"):
+            open_log()
+    assert not (tmp_path / "elsewhere.sqlite").exists()
 
 
 def test_reviewer_is_the_systems_user_or_a_proper_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,12 +217,35 @@ def test_it_answers_over_a_socket_and_stops(run: Path) -> None:
 def test_serve_tells_the_address_and_opens_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     opened: list[str] = []
+    pages: list[tuple[int, str]] = []
+
+    def served(server: module.ReviewServer) -> None:
+        page = Path(url2pathname(urlsplit(opened[0]).path))
+        pages.append((page.stat().st_mode & 0o777, page.read_text(encoding="utf-8")))
+        server.listening.close()
+        server.decisions.close()
+
     monkeypatch.setattr(module.webbrowser, "open", opened.append)
-    monkeypatch.setattr(module.ReviewServer, "run", lambda self: (self.listening.close(), self.decisions.close()))
+    monkeypatch.setattr(module.ReviewServer, "run", served)
+    before = set(run.rglob("*"))
     serve(run, port=0, reviewer="mk", open_browser=True, tell=lines.append)
-    assert opened[0] in lines[0]
+    url = lines[0].split(" at: ")[1]
     assert "Ctrl-C ends" in lines[1]
     assert f"celljury apply {run}" in lines[2]
+    # All users of a machine see what a browser was started with: it gets a page that leads on, which only its owner can read.
+    assert opened[0].startswith("file:///")
+    assert "token" not in opened[0]
+    ((mode, text),) = pages
+    assert mode == 0o600
+    assert f'content="0; url={url}"' in text
+    assert set(run.rglob("*")) <= before | set(database_of(run).parent.glob("decisions.sqlite*"))
+
+
+def test_way_in_is_made_elsewhere_where_the_run_cannot_be_written(tmp_path: Path) -> None:
+    with way_in("http://127.0.0.1:1/?token=t", tmp_path / "missing") as url:
+        page = Path(url2pathname(urlsplit(url).path))
+        assert page.stat().st_mode & 0o777 == 0o600
+    assert not page.exists()
 
 
 def test_interrupt_ends_it_cleanly(run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 
 from celljury.errors import InputError, MissingColumnError, OutputError, UnreadableFileError
 from celljury.ontology.load import ontology_from_edges
-from celljury.review.decisions import Decisions, Draft
+from celljury.review.decisions import Decisions, Draft, new_key
 from celljury.review.ledger import Action, Ledger, Outcome, replay
 from celljury.review.sheet import COLUMNS, _guarded, _plain, export_sheet, import_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LABELS = {
@@ -233,6 +235,110 @@ def test_same_sheet_twice_adds_nothing(tmp_path: Path, path: Path) -> None:
         fill(path, {"a1": ("up", "sure")})
         assert len(decisions.append(taken(path, ledger, who="bob"))) == 1
         assert len(decisions.events()) == 5
+
+
+class Team:
+    """Sheets, and a browser, that write into one log."""
+
+    def __init__(self, path: Path, decisions: Decisions) -> None:
+        self.path, self.decisions = path, decisions
+
+    @property
+    def ledger(self) -> Ledger:
+        return replay(self.decisions.events(), EMPTY.evidence)
+
+    def sheet(self, decision: str, note: str = "", *, item: str = "a1", who: str = "ada") -> int:
+        """Import a sheet with one row filled in; return how many events that added."""
+        before = len(self.decisions.events())
+        fill(self.path, {item: (decision, note)})
+        assert len(self.decisions.append(taken(self.path, self.ledger, who=who))) == 1
+        return len(self.decisions.events()) - before
+
+    def does(self, action: Action, after: Outcome | None = None, **more: Any) -> None:
+        self.decisions.append([Draft(new_key(), "ada", "a1", action, "e-a1", after=after, **more)])
+
+    @property
+    def outcome(self) -> Outcome | None:
+        return self.ledger.state("a1").outcome
+
+
+@pytest.fixture
+def team(tmp_path: Path, path: Path) -> Iterator[Team]:
+    with Decisions.open(tmp_path / "log.sqlite") as decisions:
+        yield Team(path, decisions)
+
+
+def test_return_to_an_earlier_opinion_counts(team: Team) -> None:
+    for decision, after in (("accept", "resolved"), ("unseen", "unseen"), ("accept", "resolved"), ("unseen", "unseen")):
+        assert (team.sheet(decision), team.sheet(decision)) == (1, 0)
+        assert team.outcome == Outcome("T:4", after)
+
+
+def test_import_after_an_undo_counts(team: Team) -> None:
+    assert team.sheet("accept") == 1
+    team.does(Action.UNDO, undoes=1)
+    assert team.outcome is None
+    assert (team.sheet("accept"), team.sheet("accept")) == (1, 0)
+    assert team.outcome == Outcome("T:4", "resolved")
+
+
+def test_import_after_another_decision_in_the_browser_counts(team: Team) -> None:
+    assert team.sheet("accept", "sure") == 1
+    team.does(Action.CHOOSE, Outcome("T:5", "resolved"))
+    assert (team.sheet("accept", "sure"), team.sheet("accept", "sure")) == (1, 0)
+    assert team.outcome == Outcome("T:4", "resolved")
+    team.does(Action.NOTE, note="a note takes nothing back")
+    assert team.sheet("accept", "sure") == 0
+    assert team.sheet("accept", "very sure") == 1, "the note is another"
+
+
+def test_skip_after_a_decision_is_added_once(team: Team) -> None:
+    assert [team.sheet("accept"), team.sheet("skip"), team.sheet("skip")] == [1, 1, 0]
+    assert team.outcome == Outcome("T:4", "resolved"), "a skip takes nothing back"
+
+
+def test_note_is_added_once_and_again_after_its_undo(team: Team) -> None:
+    assert [team.sheet("", "hm"), team.sheet("", "ah"), team.sheet("", "hm")] == [1, 1, 0]
+    team.does(Action.UNDO, undoes=1)
+    assert [team.sheet("", "hm"), team.sheet("", "hm")] == [1, 0]
+
+
+def test_what_another_reviewer_said_is_still_to_be_said(team: Team) -> None:
+    assert [team.sheet("accept", who=who) for who in ("ada", "bob", "ada", "bob")] == [1, 1, 0, 0]
+
+
+def test_two_imports_of_one_sheet_at_once_add_it_once(team: Team) -> None:
+    fill(team.path, {"a1": ("accept", ""), "a2": ("", "hm")})
+    one, other = (taken(team.path, team.ledger) for _ in range(2))
+    assert team.decisions.append(one) == team.decisions.append(other)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_after_any_log_a_sheet_counts_and_the_same_again_adds_nothing(team: Team, seed: int) -> None:
+    pick = random.Random(seed)
+    for _ in range(25):
+        own = [event.number for event in team.decisions.events()]
+        what = pick.choice(["sheet", "decide", "undo", "skip"])
+        if what == "sheet":
+            decision, term, status = pick.choice(
+                [
+                    ("accept", "T:4", "resolved"),
+                    ("unseen", "T:4", "unseen"),
+                    ("T:5", "T:5", "resolved"),
+                    ("up", "T:2", "resolved"),
+                ]
+            )
+            note = pick.choice(["", "hm"])
+            team.sheet(decision, note)
+            assert team.outcome == Outcome(term, status)
+            assert note in [event.note for event in team.ledger.state("a1").by_reviewer.values()]
+            assert team.sheet(decision, note) == 0
+        elif what == "decide":
+            team.does(Action.CHOOSE, Outcome(pick.choice(["T:4", "T:5"]), "resolved"))
+        elif what == "skip":
+            team.does(Action.SKIP)
+        elif own:
+            team.does(Action.UNDO, undoes=pick.choice(own))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

@@ -27,7 +27,7 @@
     const also = dialog.querySelector(".alike-also"), alike = byId("alike");
     if (also && alike) also.checked = alike.checked;
     dialog.showModal();
-    (dialog.querySelector("[data-focus]") ?? dialog.querySelector("button:not(:disabled), a"))?.focus();
+    (dialog.querySelector("[data-focus]") ?? dialog.querySelector("button:not(:disabled, [hidden]), a"))?.focus();
     dialog.addEventListener("close", () => {
       if (cameFrom?.isConnected) cameFrom.focus();
     }, {once: true});
