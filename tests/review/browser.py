@@ -100,6 +100,10 @@ class Screen:
     def progress(self, what: str) -> int:
         return int(self.page.get_attribute("#progress", f"data-{what}") or -1)
 
+    def wait_for_focus(self, element: str) -> None:
+        """Fail unless the focus comes to the element with this id: a page moves it once it is there."""
+        self.page.locator(f"#{element}:focus").wait_for(state="attached")
+
     def focused(self) -> str:
         """Id of what has the focus, else its element's name."""
         return str(self.page.evaluate("(document.activeElement.id || document.activeElement.tagName)"))

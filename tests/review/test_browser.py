@@ -78,7 +78,7 @@ def check_final(run: Path) -> pd.DataFrame:
 def test_every_decision_by_its_key(screen: Screen, pack: Pack, run: Path) -> None:
     ids, items = pack.items["item_id"].tolist(), pack.items
     assert screen.item == ids[0]
-    assert screen.focused() == "item-title"
+    screen.wait_for_focus("item-title")
     # The queue is ordered by gain, and every decision leads to the next item to do.
     assert screen.go("a") == f"Accepted unseen under T cell for {items['n_cells'][0]} cells. Z undoes."
     assert screen.item == ids[1]
@@ -120,7 +120,7 @@ def test_note_is_kept_and_the_item_stays(screen: Screen, run: Path) -> None:
     item = screen.item
     screen.keys("n")
     screen.page.wait_for_selector("#dialog-note[open]")
-    assert screen.focused() == "note-text"
+    screen.wait_for_focus("note-text")
     # What is typed is text, also where its letters are keys.
     screen.page.keyboard.type("a look at CD8A\nfirst; then x")
     assert screen.go("Control+Enter") == "Wrote a note. Z undoes."
@@ -219,7 +219,7 @@ def test_next_previous_and_next_open(screen: Screen, pack: Pack) -> None:
     for keys, at in ((("ArrowRight",), 1), (("j",), 2), (("ArrowLeft",), 1), (("p",), 0), (("g",), 1)):
         screen.go(*keys)
         assert screen.item == ids[at], keys
-        assert screen.focused() == "item-title"
+        screen.wait_for_focus("item-title")
     screen.go("a")
     screen.go("ArrowLeft")
     assert (screen.item, screen.status) == (ids[1], "decided")
@@ -235,7 +235,7 @@ def test_next_previous_and_next_open(screen: Screen, pack: Pack) -> None:
 def test_filters_by_keyboard(screen: Screen, pack: Pack) -> None:
     screen.go("a")
     screen.keys("f")
-    assert screen.focused() == "filter-text"
+    screen.wait_for_focus("filter-text")
     screen.page.keyboard.type("type I NK")
     screen.go("Enter")
     labels = screen.page.locator("#rows .item").all_inner_texts()
@@ -264,7 +264,7 @@ def test_help_by_its_key_and_the_focus_comes_back(screen: Screen) -> None:
     # No key of the screen behind it works meanwhile.
     screen.keys("a", "x", "Escape")
     assert not screen.page.locator("#help[open]").count()
-    assert screen.focused() == "item-title"
+    screen.wait_for_focus("item-title")
     assert screen.item == before
     assert screen.progress("decided") == 0
 
@@ -301,7 +301,7 @@ def test_tab_goes_through_the_page_in_its_order_and_the_focus_is_seen(screen: Sc
     # Past the list at once: the link that comes first leads to the item, and from there Tab to the actions.
     screen.page.focus(".skip")
     screen.keys("Enter")
-    assert screen.focused() == "item-title"
+    screen.wait_for_focus("item-title")
 
 
 _STOP = """() => {
@@ -324,7 +324,7 @@ def test_lost_connection_keeps_the_press_and_sends_it_once(browser: Browser, ser
         assert "Nothing is lost: press R to send again." in screen.page.inner_text("#lost[role=alert]")
         # No other press may pass it, and pressing R without a connection changes nothing.
         screen.keys("x")
-        assert screen.focused() == "send-again"
+        screen.wait_for_focus("send-again")
         screen.keys("r")
         screen.page.wait_for_selector("#lost-text:text('No answer from the server.')")
         assert screen.item == item

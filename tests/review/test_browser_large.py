@@ -48,7 +48,7 @@ def test_demo_reviewed_by_keyboard_and_applied_is_the_log_replayed(browser: Brow
     pack = Pack.open(demo)
     with serving(demo, reviewer="curator") as server, screen_of(browser) as screen:
         screen.open(server.url)
-        assert screen.focused() == "item-title"
+        screen.wait_for_focus("item-title")
         first = screen.item
         for keys in (("a",), ("1",), ("x",), ("a",), ("n",), ("k",), ("1",), ("a",), ("z",), ("a",), ("x",), ("1",)):
             if keys == ("n",):

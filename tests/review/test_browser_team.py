@@ -59,7 +59,7 @@ def address(server: Server) -> str:
 def enter(screen: Screen, server: Server, name: str) -> Screen:
     """Log in by keyboard."""
     screen.page.goto(address(server))
-    assert screen.focused() == "name"
+    screen.wait_for_focus("name")
     screen.page.keyboard.type(name)
     screen.keys("Tab")
     screen.page.keyboard.type(WORDS[name])
