@@ -36,7 +36,6 @@ from celljury.provenance import (
     write_json,
     write_text,
 )  # fmt: skip
-from celljury.query import Query
 from celljury.reasons import Background
 from celljury.report.card import write_card_page
 from celljury.report.figures import draw_figures
@@ -132,20 +131,10 @@ def annotate(
         run, jury.ontology, slim=slim, background=background, batches=batches, markers=markers,
         query=query if h5ad else None, embedding=config.embedding if figures else None, progress=progress,
     )  # fmt: skip
-    view = Query.of(
-        open_cells(query, counts=config.counts), jury.genes, batch=batch, min_shared=config.genes.min_shared,
-        block_size=config.block_size,
-    )  # fmt: skip
+    view = jury.view(open_cells(query, counts=config.counts), batch=batch, config=config)
     write_pack(
-        run,
-        jury.ontology,
-        queue,
-        batches=batches,
-        markers=markers,
-        profiles=jury.profiles,
-        query=view,
-        progress=progress,
-    )
+        run, jury.ontology, queue, batches=batches, markers=markers, profiles=jury.profiles, query=view, progress=progress
+    )  # fmt: skip
     return _complete(run, started)
 
 

@@ -100,17 +100,14 @@ def review(
                     left = ", ".join(accounts.names()) or "nobody"
                     print(f"{remove_user} can no longer log in; decisions stay. Who still can: {left}.")
             return
-    # Bars would be drawn over the address: the pack is made while they are shown, serving comes after.
-    with clear_errors():
-        from celljury.review.packing import ensure_pack
-        from celljury.review.serve import serve
+        from celljury.review.serve import make_server, serve
 
-        with progress_of(quiet=False) as progress:
-            ensure_pack(run, progress=progress)
-        serve(
-            run, host=host, port=port, reviewer=reviewer, blind=blind, database=database, log_name=log_name,
-            names=tuple(name or ()), open_browser=not no_browser and sys.stdout.isatty(), tell=_say,
-        )  # fmt: skip
+        server = make_server(
+            run, host=host, port=port, reviewer=reviewer, blind=blind, **at, names=tuple(name or ()), progress=progress
+        )
+    # Only now: bars would be drawn over the address.
+    with clear_errors():
+        serve(server, open_browser=not no_browser and sys.stdout.isatty(), tell=_say)
 
 
 def apply(

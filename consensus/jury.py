@@ -55,6 +55,7 @@ from celljury.voting import collect_votes, find_doublets, write_calls
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from celljury.cells import Cells
     from celljury.heldout import HeldOut
     from celljury.leftout import LeftOut
     from celljury.ontology.graph import CellOntology
@@ -381,6 +382,12 @@ class Jury:
             raise ConfigError(message)
         return config
 
+    def view(self, cells: Cells, *, batch: str | None, config: Config) -> Query:
+        """Return an opened query in the jury's genes; errors as in `Query.of`."""
+        return Query.of(
+            cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size
+        )
+
     def _verdict(
         self, view: Query, folder: Path, records: dict[str, MemberRecord], config: Config, progress: Progress
     ) -> tuple[Verdict | None, dict[str, Any]]:
@@ -449,9 +456,7 @@ class Jury:
         started, began = cpu_seconds(), now()
         cells = open_cells(query, counts=config.counts)
         sample_of(cells, config)  # an unknown organism is an error before any work
-        view = Query.of(
-            cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size
-        )
+        view = self.view(cells, batch=batch, config=config)
         # Only now: a query at fault leaves an earlier result where it is.
         folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="celljury-run-"))
         if out:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celljury.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -30,15 +31,23 @@ def write_h5ad(run: Run, query: Any) -> Path:
         If the file cannot be written, or the query holds what anndata cannot write. Nothing stands under its name then.
     """
     to = run.folder / "query.celljury.h5ad"
-    partial = to.with_name(to.name + ".partial")
     columns = call_columns(run)
     voted = frozenset(str(member["name"]) for member in run.record["members"])
-    try:
+    with _beside(to) as partial:
         if not hasattr(query, "obs") and _is_h5ad(Path(query)):
             shutil.copyfile(query, partial)
             _replace_obs(partial, lambda obs: _joined(obs, columns, voted))
         else:
             _write(_with_columns(_rna(query), columns, voted), partial, to=to)
+    return to
+
+
+@contextmanager
+def _beside(to: Path) -> Iterator[Path]:
+    """Give a file to write beside ``to``; it takes that name if all goes well, and goes if not."""
+    partial = to.with_name(to.name + ".partial")
+    try:
+        yield partial
         partial.replace(to)
     except OutputError:
         raise
@@ -46,7 +55,6 @@ def write_h5ad(run: Run, query: Any) -> Path:
         raise OutputError.for_path(to, error.strerror or str(error)) from error
     finally:
         partial.unlink(missing_ok=True)
-    return to
 
 
 FINAL = ("term", "label", "status", "source", "reviewers")
@@ -72,18 +80,10 @@ def write_final_h5ad(run: Run, final: Path) -> Path | None:
     to = run.folder / "query.celljury.h5ad"
     if not to.is_file():
         return None
-    partial = to.with_name(to.name + ".partial")
     table = pq.read_table(final, columns=["cell_id", *FINAL]).to_pandas().set_index("cell_id")
-    try:
+    with _beside(to) as partial:
         shutil.copyfile(to, partial)
         _replace_obs(partial, lambda obs: _with_final(obs, table.add_prefix(f"{PREFIX}final_")))
-        partial.replace(to)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError.for_path(to, error.strerror or str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return to
 
 

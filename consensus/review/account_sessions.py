@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from celljury.review.schema import sessions
-from celljury.review.sessions import IDLEST, LONGEST, new_secret
+from celljury.review.sessions import IDLEST, LONGEST, hashed, new_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,13 +39,13 @@ class AccountSessions:
         with self.database.writing("sessions") as connection:
             over = (sessions.c.began < now - LONGEST) | (sessions.c.used < now - IDLEST)
             connection.execute(sa.delete(sessions).where(over))
-            row = {"session": _hashed(session_id), "reviewer": reviewer, "began": now, "used": now}
+            row = {"session": hashed(session_id), "reviewer": reviewer, "began": now, "used": now}
             connection.execute(sa.insert(sessions).values(row))
         return session_id
 
     def reviewer_of(self, session_id: str) -> str | None:
         """Return whose session this is, and note that it was used; None = no such session, or it is over."""
-        key, now = _hashed(session_id), self.clock()
+        key, now = hashed(session_id), self.clock()
         with self.database.reading() as connection:
             found = connection.execute(sa.select(sessions).where(sessions.c.session == key)).first()
         if found is None or now - found.began > LONGEST or now - found.used > IDLEST:
@@ -59,14 +58,14 @@ class AccountSessions:
     def end(self, session_id: str) -> None:
         """End a session; one that is over already stays over."""
         with self.database.writing("sessions") as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.session == _hashed(session_id)))
+            connection.execute(sa.delete(sessions).where(sessions.c.session == hashed(session_id)))
 
     def end_all(self, reviewer: str) -> None:
         """End all sessions of a reviewer."""
         with self.database.writing("sessions") as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.reviewer == reviewer))
+            end_sessions(connection, reviewer)
 
 
-def _hashed(session_id: str) -> str:
-    # A look-up by hash: the time it takes says nothing about the id.
-    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
+def end_sessions(connection: sa.Connection, reviewer: str) -> None:
+    """End all sessions of a reviewer in an open transaction."""
+    connection.execute(sa.delete(sessions).where(sessions.c.reviewer == reviewer))

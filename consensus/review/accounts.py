@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 
 from celljury.errors import InputError
+from celljury.review.account_sessions import end_sessions
 from celljury.review.drafts import check_name, is_name
-from celljury.review.schema import attempts, sessions, users
+from celljury.review.schema import attempts, users
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,14 +97,14 @@ class Accounts:
             self._changed(
                 name, connection.execute(sa.update(users).where(users.c.name == name).values(password=hashed))
             )
-            connection.execute(sa.delete(sessions).where(sessions.c.reviewer == name))
+            end_sessions(connection, name)
 
     def remove_user(self, name: str) -> None:
         """Remove a user and end their sessions; their decisions stay. Raises InputError where there is no such user."""
         name = _typed(name)
         with self.database.writing("accounts") as connection:
             self._changed(name, connection.execute(sa.delete(users).where(users.c.name == name)))
-            connection.execute(sa.delete(sessions).where(sessions.c.reviewer == name))
+            end_sessions(connection, name)
 
     def _changed(self, name: str, result: sa.CursorResult[tuple[()]]) -> None:
         if result.rowcount == 0:

@@ -18,6 +18,7 @@ from celljury.review.findings import findings_lines, findings_rows, member_findi
 from celljury.review.fold import write_final
 from celljury.review.leaves import leaves_of
 from celljury.review.ledger import replay
+from celljury.review.log_place import database_of
 from celljury.review.pack import Pack
 from celljury.run import Run
 from celljury.write import write_final_h5ad
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from celljury.review.events import Event
     from celljury.review.findings import Findings
 
-DECISIONS: Final = "decisions.sqlite"
 STATUSES: Final = ("decided", "open", "conflict", "skipped", "reopened")
 
 
@@ -103,11 +103,8 @@ def apply_decisions(
     """
     folder = Path(run_folder)
     run, pack = Run.open(folder), Pack.open(folder)
-    decisions = Decisions.open(database or folder / "review" / DECISIONS, run=log, read_only=True)
-    try:
+    with Decisions.open(database or database_of(folder), run=log, read_only=True) as decisions:
         events = decisions.events()
-    finally:
-        decisions.close()
     ledger = replay(events, pack.evidence)
     leaves = leaves_of(pack, ledger)
     findings = member_findings(run, pack, leaves, last_event=ledger.last, n_events=len(events))

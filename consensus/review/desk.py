@@ -167,14 +167,14 @@ class Desk:
 
     def say(self, number: int, seen: Seen) -> str:
         """Return what one of the reviewer's own presses did, in a line; "" where it is not theirs."""
-        event = next((e for e in reversed(seen.full.events) if e.number == number), None)
+        event = seen.full.event(number)
         if event is None or event.reviewer != seen.reviewer:
             return ""
         ontology = self.pack.ontology
         if event.action is Action.UNDO:
-            of = next((e for e in seen.full.events if e.number == event.undoes), event)
+            of = seen.full.event(event.undoes) or event
             if of.action is Action.UNDO:
-                first = next((e for e in seen.full.events if e.number == of.undoes), of)
+                first = seen.full.event(of.undoes) or of
                 return f"Done again: {what(first, ontology)}. Z undoes."
             return f"Undone: {what(of, ontology)}{self._size(of)}. Y does it again."
         cells = "" if event.action is Action.NOTE else self._size(event)

@@ -16,16 +16,13 @@ if TYPE_CHECKING:
     from celljury.progress import Progress
     from celljury.review.accounts import Accounts
     from celljury.review.decisions import Decisions
-    from celljury.review.ledger import Ledger
-    from celljury.review.pack import Pack
 
-# Module to import and the name that it is installed by.
-LIBRARIES: Final = {"sqlalchemy": "sqlalchemy", "starlette": "starlette", "jinja2": "jinja2", "uvicorn": "uvicorn"}
+LIBRARIES: Final = ("sqlalchemy", "starlette", "jinja2", "uvicorn")
 
 
 def check_installed() -> None:
     """Raise MemberUnavailableError where the libraries of the review are not installed."""
-    missing = [name for module, name in LIBRARIES.items() if find_spec(module) is None]
+    missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         message = f"the review needs {', '.join(missing)}. Install: pip install 'celljury[review]'"
         raise MemberUnavailableError(message)
@@ -86,9 +83,10 @@ def write_sheet(
     pack = ensure_pack(run_folder, progress=progress)
     try:
         with open_decisions(run_folder, database=database, log_name=log_name, read_only=True) as decisions:
-            ledger = _ledger(pack, decisions)
+            events = decisions.events()
     except NothingDecidedError:
-        ledger = replay((), pack.evidence)
+        events = ()
+    ledger = replay(events, pack.evidence)
     export_sheet(pack.items, ledger, to, n_cells=lambda part: len(pack.rows_of(part)))
     return sum(len(ledger.leaves(item)) for item in pack.items["item_id"])
 
@@ -105,17 +103,17 @@ def read_sheet(
     """Add a filled sheet's decisions to the log, and return how many it holds and how many were new.
 
     All or nothing: errors as in `import_sheet`.
-    """  # fmt: skip
+    """
+    from celljury.review.ledger import replay
     from celljury.review.packing import ensure_pack
     from celljury.review.sheet import import_sheet
 
     pack = ensure_pack(run_folder, progress=progress)
     with open_decisions(run_folder, database=database, log_name=log_name) as decisions:
-        before = decisions.events()
-        last = before[-1].number if before else 0
-        drafts = import_sheet(sheet, pack.items, _ledger(pack, decisions), pack.ontology, reviewer=reviewer)
+        ledger = replay(decisions.events(), pack.evidence)
+        drafts = import_sheet(sheet, pack.items, ledger, pack.ontology, reviewer=reviewer)
         events = decisions.append(drafts)
-    return len(drafts), sum(event.number > last for event in events)
+    return len(drafts), sum(event.number > ledger.last for event in events)
 
 
 @contextmanager
@@ -125,9 +123,3 @@ def accounts_of(run_folder: Path, *, database: str | None = None, log_name: str 
 
     with open_decisions(run_folder, database=database, log_name=log_name) as decisions:
         yield Accounts(decisions.database)
-
-
-def _ledger(pack: Pack, decisions: Decisions) -> Ledger:
-    from celljury.review.ledger import replay
-
-    return replay(decisions.events(), pack.evidence)

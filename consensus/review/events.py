@@ -128,6 +128,26 @@ def item_of(part_id: str) -> str:
     return part_id.partition(PART)[0]
 
 
+def steps_of(part_id: str) -> list[tuple[str, str]]:
+    """Return by what its item was split, and which side each time, down to a part; [] of an item.
+
+    Raises
+    ------
+    ValueError
+        If the id names no side for a split.
+    """
+    _, *steps = part_id.split(PART)
+    return list(zip(steps[::2], steps[1::2], strict=True))
+
+
+def line_of(part_id: str) -> list[str]:
+    """Return the item, each part on the way down, and the part itself."""
+    line = [item_of(part_id)]
+    for by, side in steps_of(part_id):
+        line.append(PART.join((line[-1], by, side)))
+    return line
+
+
 def parts_of(item_id: str, by: str) -> tuple[str, str]:
     """Return the ids of the two parts that a split makes."""
     return f"{item_id}{PART}{by}{PART}0", f"{item_id}{PART}{by}{PART}1"

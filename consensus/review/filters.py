@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode
 
@@ -24,6 +24,9 @@ STATUSES: Final = ("open", "decided", "conflict", "skipped", "reopened")
 
 LONGEST: Final = 200
 """Characters of what is typed into a filter."""
+
+N_KEPT: Final = 64
+"""Lists that are kept, of so many different filters."""
 
 REASON_ORDER: Final = tuple(
     [reason.code for reason in MEANING if not reason & RUN_WIDE]
@@ -86,6 +89,7 @@ class ItemIndex:
 
     def __init__(self, pack: Pack) -> None:
         self.pack = pack
+        self._matching = lru_cache(maxsize=N_KEPT)(self._worked_out)
 
     @cached_property
     def names(self) -> NameIndex:
@@ -155,7 +159,13 @@ class ItemIndex:
         return np.asarray(self.pack.ontology.is_ancestor(self.term(text), self.i_term), bool)
 
     def matching(self, filters: Filters) -> NDArray[np.bool_]:
-        """Return which items a list holds as far as the queue alone tells, bool (n_items,): not by status or reviewer."""
+        """Return which items a list holds as far as the queue alone tells, bool (n_items,): not by status or reviewer.
+
+        The queue does not change while it is reviewed, and a page asks several times: the last answers are kept.
+        """
+        return self._matching(filters.but(status="", reviewer=""))
+
+    def _worked_out(self, filters: Filters) -> NDArray[np.bool_]:
         found = np.ones(len(self.pack.items), bool)
         if filters.reason:
             found &= self.reasons.get(filters.reason, np.zeros_like(found))
@@ -165,6 +175,7 @@ class ItemIndex:
             found &= self.with_sample(filters.sample)
         if filters.text:
             found &= self.with_text(filters.text)
+        found.flags.writeable = False
         return found
 
     @cached_property

@@ -217,16 +217,12 @@ def _observations(
     calls: str,
 ) -> Reviewed:
     """Return what can teach: the reference's own terms, one observation for an item's parts that were decided alike."""
-    seen: dict[tuple[str, int], int] = {}
-    cells: list[int] = []
+    alike: dict[tuple[str, int], list[int]] = {}
     for i, (part, t) in enumerate(zip(ids, term.tolist(), strict=True)):
-        if t not in own or not (votes[i] >= 0).any():
-            continue
-        at = seen.setdefault((item_of(part), t), i)
-        if at == i:
-            cells.append(0)
-        cells[list(seen.values()).index(at)] += int(n_cells[i])
-    rows = np.array(list(seen.values()), np.int64)
+        if t in own and (votes[i] >= 0).any():
+            alike.setdefault((item_of(part), t), []).append(i)
+    rows = np.array([parts[0] for parts in alike.values()], np.int64)
+    cells = [int(n_cells[parts].sum()) for parts in alike.values()]
     return Reviewed(
         members, votes[rows], term[rows], np.array([calls] * len(rows), np.str_),
         np.array([ids[i] for i in rows.tolist()], dtype=np.str_), np.array(cells, np.int64),

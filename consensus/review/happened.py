@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from celljury.review.board import TO_DO
-from celljury.review.pack import MARK
+from celljury.review.events import PART, line_of
 from celljury.review.texts import outcome_name, part_name, what
 from celljury.review.views import Alike, HistoryLine, Side
 
@@ -33,10 +33,8 @@ def sides_of(state: ItemState, ontology: CellOntology) -> tuple[Side, ...]:
 
 def history_of(part_id: str, seen: Seen, ontology: CellOntology) -> tuple[HistoryLine, ...]:
     """Return what was done to an item or part, and to what it is a part of, the latest first."""
-    steps = part_id.split(MARK)
-    ids = [MARK.join(steps[:n]) for n in range(1, len(steps) + 1, 2)]
     found = []
-    for owner in ids:
+    for owner in line_of(part_id):
         stale = {event.number for event in seen.state(owner).stale}
         for event in seen.history(owner):
             stands = seen.full.stands(event)
@@ -61,7 +59,7 @@ def alike_of(
 
     Parts have no family: what sets them apart from their item is not in it. ``taken`` are items that others are on.
     """
-    if MARK in part_id:
+    if PART in part_id:
         return [part_id], None
     items = pack.items
     ids = items["item_id"].to_numpy()

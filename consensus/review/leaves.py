@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from celljury.errors import InputError, UnknownTermError
-from celljury.review.events import PART, item_of
+from celljury.review.events import line_of
 from celljury.review.ledger import replay
 
 if TYPE_CHECKING:
@@ -158,8 +158,5 @@ def _decided_at(state: ItemState, ledger: Ledger) -> str:
 
 
 def _note(part: str, ledger: Ledger) -> str:
-    steps = part.split(PART)
-    above = [PART.join(steps[: n + 1]) for n in range(0, len(steps), 2)]
-    assert above[0] == item_of(part)
-    notes = {event.number: event.note for name in above for event in ledger.state(name).notes}
+    notes = {event.number: event.note for name in line_of(part) for event in ledger.state(name).notes}
     return BETWEEN_NOTES.join(notes[number] for number in sorted(notes))

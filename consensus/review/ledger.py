@@ -84,6 +84,10 @@ class Ledger:
         """Number of the last event; 0 = none."""
         return next(reversed(self._events), 0)
 
+    def event(self, number: int | None) -> Event | None:
+        """Return the event of a number; None where there is none."""
+        return self._events.get(number or 0)
+
     def after(self, more: Iterable[Event]) -> Ledger:
         """Return the ledger with further events; only the items that they touch are worked out again."""
         new = sorted((event for event in more if event.number not in self._events), key=lambda event: event.number)
@@ -147,7 +151,7 @@ class Ledger:
             if event.reviewer == reviewer and self.stands(event):
                 if event.action is not Action.UNDO:
                     return None
-                target = self._events.get(event.undoes or 0)
+                target = self.event(event.undoes)
                 if target is not None and target.action is not Action.UNDO:
                     return event
         return None

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Self
 
 from celljury.errors import InputError, OutputError
-from celljury.provenance import sha256
+from celljury.provenance import KEPT, sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def own_file(run_folder: Path) -> Path:
 
 def database_of(run_folder: Path) -> Path:
     """Return where a run's decisions are unless a database is named."""
-    return run_folder / "review" / "decisions.sqlite"
+    return run_folder / "review" / KEPT
 
 
 def log_of(run_folder: Path, *, database: str | None, log_name: str = "") -> tuple[Path | str, str]:

@@ -20,6 +20,7 @@ import pandas as pd
 from celljury.errors import CelljuryError, InputError, UnreadableFileError
 from celljury.ontology.cache import read_index, write_index
 from celljury.provenance import sha256, write_json
+from celljury.review.events import PART, item_of, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 PACK_FORMAT: Final = 1
 """Raised with every change of what the files hold: a pack of another format is made anew."""
-
-MARK: Final = "~"
-"""Stands between an item's id, what split it, and the side: ``a22350423c17~cluster~1``."""
 
 CLUSTER: Final = "cluster"
 
@@ -222,6 +220,13 @@ class Pack:
         """Row of each item's id."""
         return {item_id: i for i, item_id in enumerate(self.items["item_id"].tolist())}
 
+    def _at(self, part_id: str) -> int:
+        """Return the row of an item, or of what a part is of; raises UnknownItemError."""
+        item_id = item_of(part_id)
+        if item_id not in self.position:
+            raise UnknownItemError.for_id(part_id, "no item has this id")
+        return self.position[item_id]
+
     @cached_property
     def _names(self) -> pa.ChunkedArray:
         import pyarrow.parquet as pq
@@ -238,15 +243,14 @@ class Pack:
         UnknownItemError
             If there is no such item, or its parts name no side of a known split.
         """
-        item_id, *steps = part_id.split(MARK)
-        if item_id not in self.position:
-            raise UnknownItemError.for_id(part_id, "no item has this id")
-        if len(steps) % 2:
-            raise UnknownItemError.for_id(part_id, f"expected ITEM{MARK}BY{MARK}SIDE")
-        at = self.position[item_id]
+        at = self._at(part_id)
+        try:
+            steps = steps_of(part_id)
+        except ValueError as error:
+            raise UnknownItemError.for_id(part_id, f"expected ITEM{PART}BY{PART}SIDE") from error
         start, stop = (int(self.items[name].to_numpy()[at]) for name in ("start", "stop"))
         rows = np.arange(start, stop)
-        for by, side in zip(steps[::2], steps[1::2], strict=True):
+        for by, side in steps:
             if side not in ("0", "1"):
                 raise UnknownItemError.for_id(part_id, f"expected side 0 or 1, got {side!r}")
             if by != CLUSTER and by not in self.about["members"]:
@@ -285,11 +289,8 @@ class Pack:
         An item's is that of the queue. A part's depends on its own cells too: after another run the same item may be cut
         elsewhere, since halves and supports are no part of an item's evidence.
         """
-        item_id, *steps = part_id.split(MARK)
-        if item_id not in self.position:
-            raise UnknownItemError.for_id(part_id, "no item has this id")
-        evidence = str(self.items["evidence"].iat[self.position[item_id]])
-        if not steps:
+        evidence = str(self.items["evidence"].iat[self._at(part_id)])
+        if PART not in part_id:
             return evidence
         return hashlib.sha256("\n".join((evidence, *self.cell_ids(part_id))).encode()).hexdigest()[:16]
 
@@ -351,7 +352,7 @@ def _put(partial: Path, home: Path, old: Path) -> None:
 
 # What a member's name must not hold, and what that character does.
 _TAKEN: Final = {
-    MARK: "the parts of review items",
+    PART: "the parts of review items",
     ";": "members' votes in the review queue",
     "=": "a member from its vote in the review queue",
 }

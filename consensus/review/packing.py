@@ -18,7 +18,6 @@ from celljury.origin import jury_folder, ontology_of, query_file
 from celljury.profiles import Profiles
 from celljury.progress import silent
 from celljury.provenance import sha256
-from celljury.query import Query
 from celljury.reasons import Background
 from celljury.review.item_genes import item_expression
 from celljury.review.pack import PACK_FORMAT, Pack, StalePackError, check_member_names
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from celljury.ontology.graph import CellOntology
     from celljury.progress import Progress
+    from celljury.query import Query
     from celljury.review.queue import Queue
 
 LABELS_ALONE: Final = "labels of other tools were voted on; no reference tells marker genes"
@@ -134,7 +134,7 @@ def ensure_pack(folder: Path, *, progress: Progress = silent) -> Pack:
         )
         return write_pack(
             run, ontology, queue, batches=batches, markers=jury.about["markers"], profiles=jury.profiles,
-            query=_query_again(run, jury), progress=progress,
+            query=_query_again(run, jury, config), progress=progress,
         )  # fmt: skip
     absent = {member["name"]: member["absent"] for member in run.record["members"] if member["absent"]}
     members = tuple(member["name"] for member in run.record["members"])
@@ -150,17 +150,13 @@ def ensure_pack(folder: Path, *, progress: Progress = silent) -> Pack:
     )  # fmt: skip
 
 
-def _query_again(run: Run, jury: Jury) -> Query | str:
+def _query_again(run: Run, jury: Jury, config: Config) -> Query | str:
     """Return the query of an older run in its jury's genes, or why that is not possible."""
     path = query_file(run)
     if path is None:
         return f"the query ({run.record['query']['file']}) is not where it was, or has changed since"
-    settings = run.record["config"]
     try:
-        return Query.of(
-            open_cells(path, counts=settings["counts"]), jury.genes, batch=run.record["query"]["batch"],
-            min_shared=settings["genes"]["min_shared"], block_size=settings["block_size"],
-        )  # fmt: skip
+        return jury.view(open_cells(path, counts=config.counts), batch=run.record["query"]["batch"], config=config)
     except CelljuryError as error:
         return f"the query cannot be read: {error}"
 

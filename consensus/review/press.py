@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from celljury.errors import CelljuryError, UnknownTermError
 from celljury.review.drafts import Draft
-from celljury.review.events import Action, Outcome, item_of
-from celljury.review.texts import label_of, outcome_of_call, what
+from celljury.review.events import STATUSES, Action, Outcome, item_of
+from celljury.review.texts import label_of, outcome_above, outcome_of_call, what
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +124,7 @@ def check_same(press: Press, event: Event, pack: Pack, index: ItemIndex, seen: S
     same = event.action is press.action
     if same and press.action is Action.UNDO:
         # An undo is logged on what it takes back, whatever was on the screen.
-        undone = next((other for other in seen.full.events if other.number == event.undoes), None)
+        undone = seen.full.event(event.undoes)
         same = undone is None or press.redo == (undone.action is Action.UNDO)
     elif same:
         after = _outcome(press, _row(press.part_id, pack), pack, index)
@@ -177,13 +177,13 @@ def _outcome(press: Press, at: int, pack: Pack, index: ItemIndex) -> Outcome | N
     if press.action is Action.ACCEPT:
         return call
     if press.action is Action.UP:
-        return Outcome(_parent(press, call.term, pack), "unseen" if call.status == "unseen" else "resolved")
+        return outcome_above(_parent(press, call.term, pack), call.status)
     if press.action is Action.CHOOSE:
         return Outcome(chosen_term(press.term, index), "resolved")
     if press.action is Action.UNSEEN:
         return Outcome(chosen_term(press.term, index) if press.term else call.term, "unseen")
     if press.action is Action.SETTLE:
-        if press.status not in ("resolved", "unseen", "unresolved"):
+        if press.status not in STATUSES:
             message = f"A settlement cannot be {press.status[:40]!r}."
             raise RefusedPressError(message)
         return Outcome(chosen_term(press.term, index) if press.term or press.status == "resolved" else "", press.status)

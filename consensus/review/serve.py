@@ -62,6 +62,8 @@ class ReviewServer:
 
     Attributes
     ----------
+    folder
+        The run's.
     url
         Where to open it; with the token, where there is one.
     note
@@ -70,12 +72,18 @@ class ReviewServer:
         Who may log in; empty where the address is the key.
     """
 
+    folder: Path
     server: uvicorn.Server
     listening: socket.socket
     decisions: Decisions
     url: str
     note: str
     users: tuple[str, ...] = ()
+
+    @property
+    def url_is_key(self) -> bool:
+        """Whether the address holds the token; else people log in."""
+        return not self.users
 
     def run(self) -> None:
         """Answer until it is told to end: by Ctrl-C, or by `stop` from another thread."""
@@ -159,24 +167,12 @@ def make_server(
     )  # fmt: skip
     note = f"Port {port} is taken; listening on {bound}." if port not in (0, bound) else ""
     at = f"http://{shown_host(host)}:{bound}/"
-    return ReviewServer(_uvicorn(app), listening, decisions, f"{at}?token={token}" if token else at, note, users)
+    url = f"{at}?token={token}" if token else at
+    return ReviewServer(run_folder, _uvicorn(app), listening, decisions, url, note, users)
 
 
-def serve(
-    run_folder: Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = PORT,
-    reviewer: str = "",
-    blind: bool = False,
-    database: str | None = None,
-    log_name: str = "",
-    names: Sequence[str] = (),
-    open_browser: bool = False,
-    progress: Progress = silent,
-    tell: Callable[[str], None] = print,
-) -> None:
-    """Serve the review of a run until Ctrl-C; parameters and errors as in `make_server`.
+def serve(server: ReviewServer, *, open_browser: bool = False, tell: Callable[[str], None] = print) -> None:
+    """Say where a server is, and let it answer until Ctrl-C.
 
     Parameters
     ----------
@@ -185,27 +181,25 @@ def serve(
     tell
         Is given the lines for people: the address, and how to end.
     """
-    server = make_server(
-        run_folder, host=host, port=port, reviewer=reviewer, blind=blind, database=database, log_name=log_name, names=names,
-        progress=progress,
-    )  # fmt: skip
+    folder = server.folder
     if server.note:
         tell(server.note)
-    tell(f"Review {run_folder} at: {server.url}")
-    if "token=" in server.url:
+    tell(f"Review {folder} at: {server.url}")
+    if server.url_is_key:
         tell("Whoever has this address decides under your name: do not pass it on. Ctrl-C ends; decisions are kept.")
     else:
         tell(f"Who may log in: {', '.join(server.users)}.")
         tell("Put a reverse proxy with TLS in front: without it passwords travel in the clear. Ctrl-C ends.")
     with ExitStack() as until_the_end:
         if open_browser:
-            is_key = "token=" in server.url
-            page = until_the_end.enter_context(way_in(server.url, run_folder / "review")) if is_key else server.url
+            page = server.url
+            if server.url_is_key:
+                page = until_the_end.enter_context(way_in(server.url, folder / "review"))
             # The socket listens already: a browser that is faster than the server waits.
             webbrowser.open(page)
         server.run()
     tell(
-        f"Ended. Decisions are in {server.decisions.database.name}; put them into the run with: celljury apply {run_folder}"
+        f"Ended. Decisions are in {server.decisions.database.name}; put them into the run with: celljury apply {folder}"
     )
 
 

@@ -64,12 +64,12 @@ class SessionsInMemory:
         with self._lock:
             while len(self._sessions) >= N_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
-            self._sessions[_hashed(session_id)] = _Session(reviewer, now, now)
+            self._sessions[hashed(session_id)] = _Session(reviewer, now, now)
         return session_id
 
     def reviewer_of(self, session_id: str) -> str | None:
         """Return whose session this is, and note that it was used; None = no such session, or it is over."""
-        key, now = _hashed(session_id), self._clock()
+        key, now = hashed(session_id), self._clock()
         with self._lock:
             session = self._sessions.get(key)
             if session is None:
@@ -83,7 +83,7 @@ class SessionsInMemory:
     def end(self, session_id: str) -> None:
         """End a session; one that is over already stays over."""
         with self._lock:
-            self._sessions.pop(_hashed(session_id), None)
+            self._sessions.pop(hashed(session_id), None)
 
 
 def new_secret() -> str:
@@ -101,6 +101,7 @@ def same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode("utf-8", "surrogateescape"), other.encode("utf-8", "surrogateescape"))
 
 
-def _hashed(session_id: str) -> str:
+def hashed(session_id: str) -> str:
+    """Return what is kept of a session's id."""
     # A look-up by hash: the time it takes says nothing about the id.
-    return hashlib.sha256(session_id.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()

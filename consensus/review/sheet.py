@@ -15,7 +15,7 @@ from celljury.ontology.abbreviations import normalized
 from celljury.ontology.names import NameIndex
 from celljury.review.drafts import MAX_NOTE, Draft, check_name
 from celljury.review.events import DECIDING, PART, Action, Outcome, item_of
-from celljury.review.texts import outcome_of_call
+from celljury.review.texts import outcome_above, outcome_of_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,7 +243,7 @@ class _Reader:
             return action, Outcome(term, "unseen")
         if action is Action.UP:
             parent = self._parent(row, term)
-            return (action, Outcome(parent, "unseen" if status == "unseen" else "resolved")) if parent else (None, None)
+            return (action, outcome_above(parent, status)) if parent else (None, None)
         match = self.names.lookup(row.decision)
         if match is None:
             self._misfit(row, "decision", repr(row.decision), self._expected(row.decision))

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from celljury.errors import UnknownTermError
-from celljury.review.events import Action, Outcome
-from celljury.review.pack import CLUSTER, MARK
+from celljury.review.events import Action, Outcome, steps_of
+from celljury.review.pack import CLUSTER
 from celljury.review.views import Sentence
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ def outcome_of_call(term: str, status: str) -> Outcome:
     return Outcome(term, status if status in ("unseen", "unresolved") else "resolved")
 
 
+def outcome_above(parent: str, status: str) -> Outcome:
+    """Return what going up to ``parent`` says of cells with a call of this status: unseen ones stay so."""
+    return Outcome(parent, "unseen" if status == "unseen" else "resolved")
+
+
 def outcome_name(outcome: Outcome, ontology: CellOntology) -> str:
     """Return an outcome in words."""
     return call_name(label_of(outcome.term, ontology), outcome.status)
@@ -56,9 +61,7 @@ def outcome_name(outcome: Outcome, ontology: CellOntology) -> str:
 
 def part_name(part_id: str) -> str:
     """Return which part of its item an id is, as "part 1 by cluster"; "" for a whole item."""
-    _, *steps = part_id.split(MARK)
-    pairs = zip(steps[::2], steps[1::2], strict=True)
-    return ", ".join(f"{'AB'[int(side)]} by {by}" for by, side in pairs)
+    return ", ".join(f"{'AB'[int(side)]} by {by}" for by, side in steps_of(part_id))
 
 
 def what_splits(by: str) -> str:

@@ -39,7 +39,6 @@ from celljury.ontology.general import too_general
 from celljury.pool import as_terms
 from celljury.progress import silent
 from celljury.provenance import holds_json, write_json
-from celljury.query import Query
 from celljury.reduce import Status, reduce_mass
 from celljury.run import Run
 from celljury.votes import votes_from_table
@@ -128,10 +127,8 @@ class Case:
         """Held-out votes as the run used them: predicted again where the query has fewer genes or counts."""
         assert self.jury.evidence is not None
         config = self.jury.config
-        view = Query.of(
-            open_cells(self.folder / "query.h5ad", counts=config.counts), self.jury.genes,
-            batch=self.facts["query_batch"], min_shared=config.genes.min_shared, block_size=config.block_size,
-        )  # fmt: skip
+        cells = open_cells(self.folder / "query.h5ad", counts=config.counts)
+        view = self.jury.view(cells, batch=self.facts["query_batch"], config=config)
         return held_out_for(
             self.jury.evidence, view.sample(per_batch=config.sample_per_batch), self.jury.members,
             self.folder / "evidence", share=view.alignment.report.share, ontology=self.ontology, config=config,

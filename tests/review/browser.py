@@ -32,14 +32,41 @@ OFFLINE = r"^Failed to load resource: net::ERR_|^htmx:(afterRequest|sendError), 
 REFUSED = r"^Failed to load resource: the server responded with a status of 4|^Response Status Error Code 4"
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run the system's Chromium, for no longer than a module of tests; skips where there is none."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, for no longer than a module of tests; skips where there is none."""
     path = chromium_path()
     if path is None:
         pytest.skip(f"needs Chromium: none of {', '.join(BROWSERS)} is installed")
-    with review_site.chromium(path) as browser:
-        yield browser
+    with review_site.chromium(path) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to review; tests get copies."""
+    return write_run(tmp_path_factory.mktemp("made") / "run")
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    """A run of a test's own."""
+    return copied(made, tmp_path / "run")
+
+
+@pytest.fixture
+def server(run: Path) -> Iterator[Server]:
+    """Its review, as the real command serves it."""
+    with review_site.serving(run) as found:
+        yield found
+        found.stop()
+
+
+@pytest.fixture
+def screen(browser: Browser, server: Server) -> Iterator[Screen]:
+    """The review in the browser, on the first item."""
+    with screen_of(browser) as found:
+        yield found.open(server.url)
 
 
 # The screen -------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from browser import browser, made, run, screen, server  # noqa: F401  (fixtures)
 from postgres import postgres_url  # noqa: F401  (a fixture)
 
 if TYPE_CHECKING:

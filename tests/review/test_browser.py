@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from browser import OFFLINE, REFUSED, Screen, chromium, copied, log_of, screen_of, write_run
+from browser import OFFLINE, REFUSED, Screen, log_of, screen_of
 from replayed import final_by_replay, final_in_file
 from review_site import serving, start
 
@@ -15,7 +15,6 @@ from celljury.review.events import Action, Outcome
 from celljury.review.pack import Pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser
@@ -24,38 +23,9 @@ if TYPE_CHECKING:
 T_CELL, LYMPHOCYTE = "CL:0000084", "CL:0000542"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return copied(made, tmp_path / "run")
-
-
 @pytest.fixture
 def pack(run: Path) -> Pack:
     return Pack.open(run)
-
-
-@pytest.fixture
-def server(run: Path) -> Iterator[Server]:
-    with serving(run) as found:
-        yield found
-        found.stop()
-
-
-@pytest.fixture
-def screen(browser: Browser, server: Server) -> Iterator[Screen]:
-    with screen_of(browser) as found:
-        yield found.open(server.url)
 
 
 def parents(pack: Pack, i: int) -> list[str]:

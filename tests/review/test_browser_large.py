@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
-from browser import Screen, chromium, log_of, screen_of
+from browser import Screen, log_of, screen_of
 from replayed import final_by_replay, final_in_file, rows_of_log
 from review_pack import made_run
 from review_site import celljury, serving
@@ -19,18 +19,11 @@ from celljury.review.lists import PAGE
 from celljury.review.pack import Pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser
 
 N_ITEMS = 5_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 # From the demo to the final table ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from browser import Screen, chromium, copied, log_of, screen_of, t_cells, write_run
+from browser import Screen, copied, log_of, screen_of, t_cells, write_run
 from replayed import final_by_replay, final_in_file
 from review_site import serving
 
@@ -27,35 +27,6 @@ SCRIPT = "<script>window.hacked=1</script>"
 IMAGE = '"><img src=x onerror="window.hacked=1">'
 LEAST_CONTRAST = 4.5
 """WCAG 2.2, 1.4.3, level AA: text on its ground."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("made") / "run")
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return copied(made, tmp_path / "run")
-
-
-@pytest.fixture
-def server(run: Path) -> Iterator[Server]:
-    with serving(run) as found:
-        yield found
-        found.stop()
-
-
-@pytest.fixture
-def screen(browser: Browser, server: Server) -> Iterator[Screen]:
-    with screen_of(browser) as found:
-        yield found.open(server.url)
 
 
 # Hostile texts ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from browser import OFFLINE, REFUSED, Screen, chromium, copied, log_of, screen_of, write_run
+from browser import OFFLINE, REFUSED, Screen, log_of, screen_of, write_run
 from replayed import final_by_replay, final_in_file
 from review_site import celljury, serving
 
@@ -22,19 +22,11 @@ from celljury.review.events import Action, Outcome
 from celljury.review.pack import Pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Browser
     from review_site import Server
 
 WORDS = {"ann": "correct horse", "bob": "battery staple"}
 ROUNDS = 50
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +36,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, word in WORDS.items():
         assert f"{name} can log in now." in celljury("review", run, "--add-user", name, said=f"{word}\n")
     return run
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return copied(made, tmp_path / "run")
 
 
 def address(server: Server) -> str:

@@ -126,7 +126,11 @@ def test_who_may_log_in_is_told_at_the_start(run: Path, tmp_path: Path, monkeypa
             Accounts(decisions.database).add_user(name, "correct horse")
     monkeypatch.setattr(module.webbrowser, "open", opened.append)
     monkeypatch.setattr(module.ReviewServer, "run", lambda self: (self.listening.close(), self.decisions.close()))
-    serve(run, host="0.0.0.0", port=0, database=url, log_name="blood-2026", open_browser=True, tell=lines.append)
+    serve(
+        make_server(run, host="0.0.0.0", port=0, database=url, log_name="blood-2026"),
+        open_browser=True,
+        tell=lines.append,
+    )
     assert lines[1] == "Who may log in: Ada, mk."
     assert opened == [lines[0].split(" at: ")[1]]
 
@@ -228,7 +232,7 @@ def test_serve_tells_the_address_and_opens_it(run: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(module.webbrowser, "open", opened.append)
     monkeypatch.setattr(module.ReviewServer, "run", served)
     before = set(run.rglob("*"))
-    serve(run, port=0, reviewer="mk", open_browser=True, tell=lines.append)
+    serve(make_server(run, port=0, reviewer="mk"), open_browser=True, tell=lines.append)
     url = lines[0].split(" at: ")[1]
     assert "Ctrl-C ends" in lines[1]
     assert f"celljury apply {run}" in lines[2]
@@ -250,8 +254,8 @@ def test_way_in_is_made_elsewhere_where_the_run_cannot_be_written(tmp_path: Path
 
 def test_interrupt_ends_it_cleanly(run: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from celljury.review.serve import serve;"
-        "serve(Path(sys.argv[1]), port=0, tell=lambda line: print(line, flush=True))"
+        "import sys; from pathlib import Path; from celljury.review.serve import make_server, serve;"
+        "serve(make_server(Path(sys.argv[1]), port=0), tell=lambda line: print(line, flush=True))"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(run)],
