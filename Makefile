@@ -22,10 +22,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
+# The archives' validators pin older libraries than ours, so they live by themselves.
+.validators/.installed: tests/export/validators.txt | $(BIN)/python
+	$(PYTHON) -m venv .validators
+	.validators/bin/pip install --quiet --requirement $<
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/celljury demo --out demo --overwrite
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev .validators/.installed
 	PATH="$(abspath $(BIN)):$$PATH" scripts/check.sh
 
 lint: $(VENV)/.installed-dev

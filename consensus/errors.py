@@ -134,3 +134,16 @@ class MemberUnavailableError(CelljuryError, ImportError):
     def for_member(cls, name: str, *, missing: Sequence[str], extra: str) -> Self:
         """Build the error for member ``name`` that lacks the modules ``missing``."""
         return cls(f"member {name!r} needs {', '.join(missing)}. Install: pip install 'celljury[{extra}]'")
+
+
+class MissingLibraryError(CelljuryError, ImportError):
+    """An optional library that an output needs is not installed."""
+
+    exit_status = 3
+
+    @classmethod
+    def for_output(cls, what: str, *, missing: str, extra: str, instead: str = "") -> Self:
+        """Build the error for ``what``, which needs the library ``missing``; ``instead`` is another way out."""
+        return cls(
+            f"{what} needs {missing}. Install: pip install 'celljury[{extra}]'{f'; {instead}' if instead else ''}."
+        )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-_VOID = frozenset({"meta", "rect", "circle", "line"})
+_VOID = frozenset({"meta", "rect", "circle", "line", "img"})
 NOTHING = "-"
 # Characters that a chart has room for; the whole name stands in the table below it.
 LONGEST_NAME = 24

@@ -31,9 +31,9 @@ RECORDED = (
 # What runs, juries and the demo write, at the top of their folders.
 OURS = frozenset(
     "adapted calibration calls calls.parquet card.html card.json demo.json evaluation figures final.parquet "
-    "genes.npz jury jury.json labels.sssom.tsv log.jsonl markers.json members ontology.npz quality.json "
-    "profiles.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad report.html review run run.json scratch "
-    "space.npz tables tree.npz unfinished.json votes".split()
+    "genes.npz jury jury.json labels.sssom.tsv log.jsonl markers.json members methods.md ontology.npz quality.json "
+    "profiles.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad references.bib report.html report.json review "
+    "run run.json scratch space.npz tables tree.npz unfinished.json votes".split()
 )
 # Curators' decisions outlive the run that they were made on: a new run re-opens only what changed.
 KEPT = "decisions.sqlite"

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celljury.ballot import ID_COLUMN, read_table
-from celljury.cells import read_obs
-from celljury.errors import (
-    BatchError,
-    CellsError,
-    InputError,
-    MissingColumnError,
-    UnknownLabelError,
-    UnreadableFileError,
-)
+from celljury.beside import cells_file, columns_beside
+from celljury.errors import BatchError, CellsError, InputError, UnknownLabelError, UnreadableFileError
 from celljury.labels import map_column, nearest_terms
 from celljury.ontology.mapping import map_labels
 from celljury.origin import jury_folder
@@ -32,8 +24,6 @@ if TYPE_CHECKING:
     from celljury.ontology.graph import CellOntology
     from celljury.ontology.mapping import LabelMap
     from celljury.run import Run
-
-ANNOTATED = "query.celljury.h5ad"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,58 +85,15 @@ def read_truth(
     BatchError
         If a cell has no donor.
     """
-    path = query or run.folder / ANNOTATED
-    if query is None and not path.is_file():
-        message = (
-            f"{run.folder} holds no {ANNOTATED} (a table was voted on, or --no-h5ad was given). Name a file with the run's"
-            f" cells and their known types with --query; the run was made from {run.record.get('query', {}).get('file')}."
-        )
-        raise UnreadableFileError(message)
-    obs = _obs_of(path)
-    for name, option in ((column, "--truth"), (donor, "--donor")):
-        if name is not None and name not in obs.columns:
-            raise MissingColumnError.for_column(
-                name, where=str(path), have=[str(one) for one in obs.columns if not str(one).startswith("celljury_")],
-                option=option,
-            )  # fmt: skip
-    obs = obs.iloc[_rows_of(run, obs.index, path)]
+    path = cells_file(run, query, holding="their known types")
+    wanted = {column: "--truth"} | ({donor: "--donor"} if donor is not None and donor != column else {})
+    obs = columns_beside(run, path, wanted)
     mapped = map_column(obs[column], ontology, where=str(path), label_map=label_map)
     if not (mapped.i_term >= 0).any():
         message = f"{path}: column {column!r} names the type of no cell. Name a column of known types with --truth."
         raise CellsError(message)
     code, donors = _donors(obs[donor], path) if donor is not None else (None, ())
     return Truth(str(path), column, mapped.i_term, mapped.rows, code, donors)
-
-
-def _obs_of(path: Path) -> pd.DataFrame:
-    if path.suffix in (".h5ad", ".h5mu", ".zarr"):
-        return read_obs(path)
-    table = read_table(path)
-    if table.index.name is None and len(table.columns):
-        table = table.set_index(ID_COLUMN if ID_COLUMN in table.columns else table.columns[0], drop=False)
-    return table
-
-
-def _rows_of(run: Run, names: pd.Index, path: Path) -> NDArray[np.int64]:
-    """Return where the run's cells stand in a file; raises CellsError where the two do not hold the same cells."""
-    import pandas as pd
-
-    cells, found = run.calls.index.astype(str), pd.Index(names.astype(str))
-    if found.has_duplicates:
-        message = (
-            f"{path}: {int(found.duplicated().sum()):,} cells repeat the name of another one. Names must be unique."
-        )
-        raise CellsError(message)
-    place = found.get_indexer(cells)
-    if len(found) != len(cells) or (place < 0).any():
-        lacks = cells[place < 0]
-        shown = f" ({', '.join(lacks[:3])} ...)" if len(lacks) else ""
-        message = (
-            f"{path} does not hold the run's cells: it has {len(found):,}, the run {len(cells):,}, and {len(lacks):,} of the"
-            f" run's are not in it{shown}. Expected the query that {run.folder} was made from; name it with --query."
-        )
-        raise CellsError(message)
-    return np.asarray(place, np.int64)
 
 
 def _donors(column: pd.Series, path: Path) -> tuple[NDArray[np.int64], tuple[str, ...]]:

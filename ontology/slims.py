@@ -128,6 +128,29 @@ def make_slim(
     return Slim(name, terms, rollup)
 
 
+def other_places(ontology: CellOntology, slim: Slim) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the slim terms that a term could be counted under but is not, as pairs (term, slim term), int32 each.
+
+    These are its most specific slim terms, those with no other slim term between, without its place in ``rollup``. A term
+    with one way up has none. Pairs ascend; the terms of several parents that tables have to tell of are ``unique(term)``.
+    """
+    from scipy.sparse import csr_matrix
+
+    n, m = len(ontology), len(slim.terms)
+    column = np.full(n, -1, np.int64)
+    column[slim.terms] = np.arange(m)
+    term = np.repeat(np.arange(n), np.diff(ontology.closure_indptr))
+    kept = column[ontology.closure_indices] >= 0
+    term, above = term[kept], column[ontology.closure_indices[kept]]
+    at_or_above = csr_matrix((np.ones(len(term), np.int32), (term, above)), shape=(n, m))
+    between = at_or_above[slim.terms].tolil()
+    between.setdiag(0)
+    # How many slim terms stand at or above the term and strictly below the slim term.
+    n_below = csr_matrix(at_or_above @ between.tocsr())
+    lowest = (np.asarray(n_below[term, above]).ravel() == 0) & (slim.terms[above] != slim.rollup[term])
+    return term[lowest].astype(np.int32), slim.terms[above[lowest]].astype(np.int32)
+
+
 def _curated(name: str) -> list[str]:
     path = guide_folder() / f"{name}_list.json"
     try:

@@ -15,7 +15,12 @@ import pytest
 from celljury.config import Config
 from celljury.reasons import Reason
 
-PAGES = ("README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md", "docs/evaluate.md", "docs/review.md")
+PAGES = (
+    "README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md", "docs/evaluate.md", "docs/review.md",
+    "docs/exports.md", "docs/compare.md",
+)  # fmt: skip
+# In this order: a later one goes on with what an earlier one leaves.
+GUIDES = ("first-annotation", "high-stakes-atlas", "own-labels", "paper-table")
 CLI = (sys.executable, "-c", "from celljury.cli import main; main()")
 
 
@@ -91,6 +96,36 @@ def test_commands_run_as_they_stand(demo, root, page):
 
 
 @pytest.mark.slow
+def test_guides_run_as_they_stand_and_say_what_they_show(demo, root):
+    """Commands and Python of the four guides in turn; every line that a guide shows is printed, numbers aside."""
+    folder, _ = demo
+    for guide in GUIDES:
+        text = (root / "docs" / "guides" / f"{guide}.md").read_text()
+        printed, shown = "", []
+        for language, block in re.findall(r"```(bash|python|text)\n(.*?)```", text, flags=re.DOTALL):
+            if language == "text":
+                shown += block.splitlines()
+            elif language == "python":
+                done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
+                assert done.returncode == 0, f"{guide}\n{block}\n{done.stderr}"
+                printed += done.stdout
+            else:
+                for line in block.splitlines():
+                    done = run_line(line, folder)
+                    assert done.returncode == 0, f"{guide}: {line}\n{done.stderr}"
+                    printed += done.stdout
+        assert shown, guide
+        lines = {shape(line) for line in printed.splitlines()}
+        for line in shown:
+            assert shape(line) in lines, f"{guide} shows what is not printed: {line}"
+
+
+def shape(line: str) -> str:
+    """A line without its numbers and the width of its columns."""
+    return re.sub(r"\s+", " ", re.sub(r"[\d,]*\d(\.\d+)?", "#", line)).strip()
+
+
+@pytest.mark.slow
 def test_python_example_runs(demo, root):
     folder, _ = demo
     (code,) = blocks((root / "README.md").read_text(), "python")
@@ -139,6 +174,6 @@ def test_rules_page_lists_every_reason(root):
 
 
 def test_pictures_and_links_of_the_docs_exist(root):
-    for page in [root / "README.md", *(root / "docs").glob("*.md")]:
+    for page in [root / "README.md", *(root / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -19,7 +19,8 @@ from celljury.markup import (
     share,
     table,
 )
-from celljury.report.card_promise import named, names_of
+from celljury.report.card_promise import names_of
+from celljury.report.page_blocks import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

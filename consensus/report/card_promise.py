@@ -11,7 +11,6 @@ from celljury.markup import (
     count,
     decimal,
     el,
-    flag,
     folded,
     joined,
     section,
@@ -19,7 +18,8 @@ from celljury.markup import (
     stats,
     table,
 )
-from celljury.report.card_words import all_warnings, in_sentences, tier_in_words, units_of
+from celljury.report.card_words import all_warnings, tier_in_words, units_of
+from celljury.report.page_blocks import named, promise_sentences, warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # More than these are folded: they are read when they are looked for.
 FEW_WARNINGS, FEW_TYPES = 12, 5
-_OPENINGS = ("Promised:", "Aimed at:", "Not promised:", "Estimate, no guarantee:", "No error rate is promised")
 
 
 def names_of(card: Mapping[str, Any]) -> dict[str, str]:
@@ -37,22 +36,9 @@ def names_of(card: Mapping[str, Any]) -> dict[str, str]:
     return {row["term"]: row["label"] for row in rows}
 
 
-def named(term: str, label: str | None) -> Html:
-    """Return a term as it is read: label, then id."""
-    return joined((label or term, *((el("span", term, class_="id"),) if label else ())), " ")
-
-
 def warnings_block(card: Mapping[str, Any]) -> Html:
     """Return all warnings, or that there are none."""
-    found = all_warnings(card)
-    if not found:
-        return section("No warnings", el("p", "Nothing was found to warn of."), name="warnings", kind="clear")
-    items = [joined((flag("⚠", ""), text)) for text in found]
-    blocks = [bulleted(items[:FEW_WARNINGS])]
-    if len(found) > FEW_WARNINGS:
-        blocks.append(folded(f"{len(found) - FEW_WARNINGS} more warnings", bulleted(items[FEW_WARNINGS:])))
-    title = "1 warning" if len(found) == 1 else f"{len(found)} warnings"
-    return section(title, *blocks, name="warnings", kind="warnings")
+    return warnings_of(all_warnings(card), few=FEW_WARNINGS)
 
 
 def promise_block(card: Mapping[str, Any]) -> Html:
@@ -74,17 +60,9 @@ def promise_block(card: Mapping[str, Any]) -> Html:
         if found["settings"]["unseen"] and found["signals"]:
             rows.append((share(found["settings"]["eps"]), "eps: known cells that may be called unseen by mistake"))
     return section(
-        "What is promised, and what is not", stats(rows), bulleted(map(_led, in_sentences(card["promise"]))), *more,
+        "What is promised, and what is not", stats(rows), bulleted(promise_sentences(card["promise"])), *more,
         name="promise",
     )  # fmt: skip
-
-
-def _led(sentence: str) -> Html:
-    """Return a sentence with its opening in bold."""
-    for opening in _OPENINGS:
-        if sentence.startswith(opening):
-            return joined((el("b", opening), sentence[len(opening) :]))
-    return joined((sentence,))
 
 
 def thresholds_block(card: Mapping[str, Any]) -> Html | None:

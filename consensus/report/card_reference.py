@@ -20,21 +20,13 @@ from celljury.markup import (
     stats,
     table,
 )
-from celljury.report.card_promise import named
+from celljury.report.licences import licence_of
+from celljury.report.page_blocks import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from celljury.markup import Html
-
-# As the libraries' own licence files and package metadata state them (versions in docs/members.md).
-LICENCES = {
-    "scikit-learn": "BSD-3-Clause",
-    "celltypist": "MIT",
-    "symphonypy": "MIT by its metadata, GPL-3 by the text that it ships; uses harmonypy (GPL-3)",
-    "singler": "MIT",
-    "scvi-tools": "BSD-3-Clause",
-}
 
 
 def left_out_block(card: Mapping[str, Any]) -> Html | None:
@@ -185,7 +177,7 @@ def _libraries(card: Mapping[str, Any]) -> Html:
     )
     rows = [
         (
-            m["name"], m["version"] or "absent", LICENCES.get(m["version"].rpartition(" ")[0], "see its package"),
+            m["name"], m["version"] or "absent", licence_of(m["version"]),
             decimal(m["cpu_seconds"].get("fit"), 1),
             ", ".join(f"{key} = {'none' if value is None else value}" for key, value in m["settings"].items()) or None,
         )

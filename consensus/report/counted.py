@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from celljury.errors import UnreadableFileError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -23,6 +26,18 @@ Role = Literal["sample", "donor", "condition", "other"]
 MEMORY = "1GB"
 """What DuckDB may hold; it writes to disk beyond that."""
 
+NEEDED: Final = ("cell_id", "term", "status", "needs_review")
+"""Columns of ``calls.parquet`` without which nothing can be counted."""
+
+OPTIONAL: Final = {
+    "label": "VARCHAR", "depth": "INTEGER", "ic": "FLOAT", "top_term": "VARCHAR", "agreement": "FLOAT", "conflict": "FLOAT",
+    "coarser": "FLOAT", "n_votes": "INTEGER", "n_members": "INTEGER", "support": "FLOAT", "runner_up": "VARCHAR",
+    "p_seen": "FLOAT", "reasons": "VARCHAR", "tier": "VARCHAR",
+}  # fmt: skip
+"""Columns that calls of an older celljury may lack: they are missing in every cell then."""
+
+FINAL: Final = ("cell_id", "term", "label", "status", "depth", "reviewed", "call_term", "call_status")
+
 
 @dataclass(frozen=True, slots=True)
 class Groups:
@@ -35,7 +50,8 @@ class Groups:
     name
         Of the column, as the user gave it; of a run's own samples, the column that annotate was given with --batch.
     values
-        Its groups, sorted; cells without a value are of the group ``(none)``, which stands last.
+        Its groups, each with a cell or more, sorted (an ordered category in its own order); cells without a value are of
+        the group ``(none)``, which stands last.
     code
         Group of each cell as an index into ``values``, int32 (n_cells,), in the order of ``calls.parquet``.
     """
@@ -60,6 +76,8 @@ class Counted:
         ``calls``: as the run called them; ``final``: with curators' decisions over the calls.
     groups
         What they can be grouped by.
+    counts
+        Cells by group, term and status, as they were counted so far: see `celljury.report.tally`.
     """
 
     run: Run
@@ -67,6 +85,7 @@ class Counted:
     n_cells: int
     source: Literal["calls", "final"]
     groups: tuple[Groups, ...]
+    counts: dict[tuple[int, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def final_path(self) -> Path:
@@ -89,8 +108,9 @@ class Counted:
         import duckdb
         import pyarrow as pa
 
+        # Threads: celljury takes one unless it is told otherwise. Nothing may be fetched from elsewhere.
         config = {"memory_limit": MEMORY, "temp_directory": tempfile.gettempdir(), "autoinstall_known_extensions": "false",
-                  "threads": "1", "preserve_insertion_order": "false"}  # fmt: skip
+                  "autoload_known_extensions": "false", "threads": "1", "preserve_insertion_order": "false"}  # fmt: skip
         codes = {f"group_{i}": groups.code for i, groups in enumerate(self.groups)}
         own = pa.table({"row": np.arange(self.n_cells, dtype=np.int64), **codes})
         with duckdb.connect(config=config) as connection:
@@ -101,22 +121,131 @@ class Counted:
             return connection.execute(sql).df()
 
     def _view(self) -> str:
-        calls, final = (_quoted(path) for path in (self.run.calls_path, self.final_path))
-        names = [f"own.group_{i}" for i in range(len(self.groups))]
+        calls = parquet_sql(self.run.calls_path)
+        have = _columns_of(self.run.calls_path)
+        lacking = [f"NULL::{kind} AS {name}" for name, kind in OPTIONAL.items() if name not in have]
+        columns = ["c.file_row_number AS row", "c.* EXCLUDE (file_row_number)", *lacking]
+        joined = ""
+        names = ("term", "label", "status", "depth")
         if self.source == "final":
-            joined = f"JOIN read_parquet({final}, file_row_number = true) f ON f.file_row_number = c.file_row_number"
-            counted = [f"f.{name} AS counted_{name}" for name in ("term", "label", "status", "depth")] + ["f.reviewed"]
+            joined = f" JOIN {parquet_sql(self.final_path)} f ON f.file_row_number = c.file_row_number"
+            columns += [*(f"f.{name} AS counted_{name}" for name in names), "f.reviewed"]
         else:
-            joined = ""
-            counted = [f"c.{name} AS counted_{name}" for name in ("term", "label", "status", "depth")]
-            counted.append("false AS reviewed")
-        return (
-            f"CREATE VIEW cells AS SELECT c.file_row_number AS row, c.* EXCLUDE (file_row_number),"
-            f" {', '.join([*counted, *names])} FROM read_parquet({calls}, file_row_number = true) c {joined}"
-            " JOIN own ON own.row = c.file_row_number"
+            columns += [f"{f'c.{name}' if name in have else 'NULL'} AS counted_{name}" for name in names]
+            columns.append("false AS reviewed")
+        if self.groups:
+            columns += [f"own.group_{i}" for i in range(len(self.groups))]
+            joined += " JOIN own ON own.row = c.file_row_number"
+        return f"CREATE VIEW cells AS SELECT {', '.join(columns)} FROM {calls} c{joined}"
+
+
+def counted_cells(
+    run: Run,
+    ontology: CellOntology,
+    *,
+    calls: Literal["auto", "calls", "final"] = "auto",
+    groups: Sequence[Groups] = (),
+) -> Counted:
+    """Return a run's cells for counting.
+
+    Parameters
+    ----------
+    calls
+        ``calls``: as the run called them; ``final``: with curators' decisions; ``auto``: final where `celljury apply` left
+        a ``final.parquet``.
+    groups
+        As of `celljury.report.groups.read_groups`.
+
+    Raises
+    ------
+    UnreadableFileError
+        If ``calls.parquet`` is not there or lacks what is counted; if ``final.parquet`` is asked for in vain, or was made
+        from other calls than the run has now. It is compared cell by cell: a date says nothing of that.
+    ValueError
+        If a grouping is of other cells.
+    """
+    import pyarrow.parquet as pq
+
+    have = _columns_of(run.calls_path)
+    if lost := [name for name in NEEDED if name not in have]:
+        message = (
+            f"{run.calls_path} has no column {', '.join(lost)}: it is no table of calls, or one of a celljury older than can"
+            " be counted. Annotate again with --overwrite; curators' decisions are kept."
         )
+        raise UnreadableFileError(message)
+    n_cells = int(pq.read_metadata(run.calls_path).num_rows)
+    for one in groups:
+        if len(one.code) != n_cells:
+            message = f"the grouping {one.name!r} is of {len(one.code):,} cells, the run has {n_cells:,}"
+            raise ValueError(message)
+    counted = Counted(run, ontology, n_cells, "calls", tuple(groups))
+    is_final = counted.final_path.is_file()
+    if calls == "calls" or (calls == "auto" and not is_final):
+        return counted
+    if not is_final:
+        message = (
+            f"{run.folder} has no final.parquet: no curator's decisions are folded in yet. Fold them in with celljury apply"
+            f" {run.folder}, or count the calls with --calls calls."
+        )
+        raise UnreadableFileError(message)
+    _check_final(counted)
+    return replace(counted, source="final", counts={})
 
 
-def _quoted(path: Path) -> str:
-    """Return a path as SQL text."""
-    return "'" + str(path).replace("'", "''") + "'"
+def parquet_sql(path: Path) -> str:
+    """Return how SQL reads one parquet file, with ``file_row_number``; signs of patterns in its path mean themselves."""
+    plain = "".join(f"[{sign}]" if sign in "[*?" else sign for sign in str(path))
+    return f"read_parquet({_quoted(plain)}, file_row_number = true)"
+
+
+def _columns_of(path: Path) -> frozenset[str]:
+    """Return the columns of a parquet file; raises UnreadableFileError where there is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return frozenset(pq.read_schema(path).names)
+    except (OSError, pa.ArrowInvalid) as error:
+        message = f"{path} cannot be read: {str(error).splitlines()[0]}."
+        raise UnreadableFileError(message) from error
+
+
+def _check_final(counted: Counted) -> None:
+    """Raise UnreadableFileError unless ``final.parquet`` was made from the run's calls."""
+    import pyarrow.parquet as pq
+
+    path, run = counted.final_path, counted.run
+    again = f"Fold the decisions in again with celljury apply {run.folder}, or count the calls with --calls calls."
+    try:
+        have = _columns_of(path)
+    except UnreadableFileError as error:
+        message = f"{error} {again}"
+        raise UnreadableFileError(message) from error
+    if lost := [name for name in FINAL if name not in have]:
+        message = f"{path} has no column {', '.join(lost)}. {again}"
+        raise UnreadableFileError(message)
+    n_final = int(pq.read_metadata(path).num_rows)
+    if n_final != counted.n_cells:
+        message = (
+            f"{path} is of other calls: it has {n_final:,} cells, {run.calls_path.name} {counted.n_cells:,}. {again}"
+        )
+        raise UnreadableFileError(message)
+    found = counted.query(
+        "SELECT count(*) FILTER (f.cell_id IS DISTINCT FROM c.cell_id) AS cells,"
+        " count(*) FILTER (coalesce(f.call_term, '') <> coalesce(c.term, '') OR f.call_status <> c.status) AS calls"
+        f" FROM {parquet_sql(path)} f JOIN {parquet_sql(run.calls_path)} c ON c.file_row_number = f.file_row_number"
+    )
+    n_others, n_calls = int(found["cells"].iloc[0]), int(found["calls"].iloc[0])
+    if n_others or n_calls:
+        what = (
+            f"{n_others:,} cells stand elsewhere or have other names"
+            if n_others
+            else f"{n_calls:,} cells are called otherwise"
+        )
+        message = f"{path} is of other calls: {what} in {run.calls_path.name}. {again}"
+        raise UnreadableFileError(message)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as SQL."""
+    return "'" + text.replace("'", "''") + "'"

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celljury.report.figures import GREY, INK, MUTED, STRANGE, TYPE_COLOURS, _figure, _save
+from celljury.report.figure_style import (
+    CALL,
+    CAMPS,
+    GREY,
+    INK,
+    MUTED,
+    SMALL,
+    STRANGE,
+    TEXT,
+    WIDTH,
+    new_figure,
+    save_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +27,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-BLUE, ORANGE = TYPE_COLOURS[0], TYPE_COLOURS[5]
+BLUE, ORANGE = CALL, CAMPS[0]
 
 
 def draw_evaluation(
@@ -33,22 +46,26 @@ def draw_evaluation(
     """
     made = []
     if len(tables["risk_coverage"]):
-        made += _save(_draw_risk(tables["risk_coverage"], alpha), folder / "risk_coverage")
+        made += _saved(_draw_risk(tables["risk_coverage"], alpha), folder / "risk_coverage")
     if len(tables["reliability"]):
-        made += _save(_draw_reliability(tables["reliability"]), folder / "reliability")
+        made += _saved(_draw_reliability(tables["reliability"]), folder / "reliability")
     if len(tables["by_depth"]):
-        made += _save(_draw_depth(tables["by_depth"], alpha), folder / "error_by_depth")
+        made += _saved(_draw_depth(tables["by_depth"], alpha), folder / "error_by_depth")
     if "unseen_roc" in tables:
-        made += _save(_draw_roc(tables["unseen_roc"], unseen), folder / "unseen_roc")
+        made += _saved(_draw_roc(tables["unseen_roc"], unseen), folder / "unseen_roc")
     return made
 
 
+def _saved(figure: Any, stem: Path) -> list[Path]:
+    return list(save_figure(figure, stem, formats=(".png", ".svg")).values())
+
+
 def _plain(panel: Any, *, title: str, x: str, y: str) -> None:
-    panel.set_title(title, fontsize=10, loc="left", color=INK)
+    panel.set_title(title, fontsize=TEXT + 0.5, loc="left", color=INK)
     panel.set_xlabel(x, color=INK)
     panel.set_ylabel(y, color=INK)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.tick_params(colors=INK, labelsize=9)
+    panel.tick_params(colors=INK, labelsize=SMALL)
 
 
 def _promise(panel: Any, alpha: float | None) -> None:
@@ -56,8 +73,9 @@ def _promise(panel: Any, alpha: float | None) -> None:
         panel.axhline(alpha, color=STRANGE, linestyle="--", linewidth=1.2, label=f"promised error {alpha:.0%}")
 
 
+@styled
 def _draw_risk(curve: pd.DataFrame, alpha: float | None) -> Any:
-    figure = _figure(width=9.4, height=4.0)
+    figure = new_figure(width=WIDTH, height=3.2)
     panels = figure.subplots(1, 2, sharey=True)
     total = float(curve["risk"].iloc[-1])
     for panel, x, y, name in (
@@ -75,14 +93,17 @@ def _draw_risk(curve: pd.DataFrame, alpha: float | None) -> Any:
                    label="all errors last (best possible)")  # fmt: skip
     high = max(total, alpha or 0, *(float(np.nanmax(curve[y], initial=0)) for y in ("risk", "information_risk")))
     panels[0].set_ylim(0, min(1.05, max(1.15 * high, 0.02)))
-    panels[0].set_title("calls with less support left out", fontsize=10, loc="left", color=INK)
-    panels[1].set_title("the same, each call weighed by its information", fontsize=10, loc="left", color=INK)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=8)
+    panels[0].set_title("error as calls with less support are left out", fontsize=TEXT + 0.5, loc="left", color=INK)
+    panels[1].set_title("the same, each call weighed by its information", fontsize=TEXT + 0.5, loc="left", color=INK)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False, fontsize=SMALL
+    )
     return figure
 
 
+@styled
 def _draw_reliability(bins: pd.DataFrame) -> Any:
-    figure = _figure(width=4.8, height=5.2)
+    figure = new_figure(width=3.9, height=4.4)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     # Supports lie mostly near 1: the axes begin at the tenth below all points.
     lowest = min(float(bins["low_support"].min()), float(np.nanmin(bins[["low", "share_right"]].to_numpy())))
@@ -92,8 +113,15 @@ def _draw_reliability(bins: pd.DataFrame) -> Any:
     margin = 0.02 * (1 - start)
     panels[0].set_xlim(start - margin, 1 + margin)
     panels[0].set_ylim(start - margin, 1 + margin)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=8)
-    _plain(panels[0], title="is support the probability of being right?", x="", y="share right (truth at or below)")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False, fontsize=SMALL
+    )
+    _plain(
+        panels[0],
+        title=f"is support the probability of being right? n = {int(bins['n'].sum()):,} cells",
+        x="",
+        y="share right (truth at or below)",
+    )
     low, high, n = (bins[name].to_numpy(np.float64) for name in ("low_support", "high_support", "n"))
     width = np.maximum(high - low, 0.012 * (1 - start))
     panels[1].bar((high + low) / 2, n, width=width, color=GREY, edgecolor="white", linewidth=0.5)
@@ -110,8 +138,9 @@ def _bars(panel: Any, x: Any, y: Any, rows: pd.DataFrame, *, label: str) -> None
     )
 
 
+@styled
 def _draw_depth(rows: pd.DataFrame, alpha: float | None) -> Any:
-    figure = _figure(width=1.6 + max(0.62 * len(rows), 3.6), height=3.9)
+    figure = new_figure(width=1.2 + max(0.46 * len(rows), 3.0), height=3.2)
     panel = figure.subplots()
     _bars(panel, rows["depth"], rows["error"], rows, label="error, 95 % interval")
     panel.plot(rows["depth"], rows["error_lenient"], linestyle="none", marker="_", markersize=14, color=ORANGE,
@@ -121,13 +150,15 @@ def _draw_depth(rows: pd.DataFrame, alpha: float | None) -> Any:
     panel.set_ylim(-0.03 * top, 1.42 * top)
     panel.set_xlim(rows["depth"].min() - 0.6, rows["depth"].max() + 0.6)
     panel.set_xticks(rows["depth"], [f"{row.depth}\n{row.n:,}" for row in rows.itertuples()])
-    panel.legend(frameon=False, fontsize=8, loc="upper left")
-    _plain(panel, title="", x="depth of the call; below it, cells", y="share not at or below the call")
+    panel.legend(frameon=False, fontsize=SMALL, loc="upper left")
+    title = f"error by depth of the call, n = {int(rows['n'].sum()):,} cells"
+    _plain(panel, title=title, x="depth of the call; below it, cells", y="share not at or below the call")
     return figure
 
 
+@styled
 def _draw_roc(curve: pd.DataFrame, unseen: Mapping[str, Any]) -> Any:
-    figure = _figure(width=4.8, height=4.6)
+    figure = new_figure(width=3.9, height=3.9)
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.5, label="chance")
     panel.plot(curve["false_positive_rate"], curve["true_positive_rate"], color=BLUE, linewidth=1.8,
@@ -138,7 +169,7 @@ def _draw_roc(curve: pd.DataFrame, unseen: Mapping[str, Any]) -> Any:
     panel.set_xlim(-0.02, 1.02)
     panel.set_ylim(-0.02, 1.02)
     panel.set_aspect("equal")
-    panel.legend(frameon=False, fontsize=8, loc="lower right")
+    panel.legend(frameon=False, fontsize=SMALL, loc="lower right")
     n = f"{unseen['n_unseen']:,} cells of unseen types, {unseen['n_seen']:,} of seen ones"
     _plain(panel, title=n, x="share of the seen that is flagged", y="share of the unseen that is flagged")
     return figure

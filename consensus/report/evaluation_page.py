@@ -59,13 +59,14 @@ def files_lines(folder: Any) -> list[str]:
 def _rule_rows(report: Mapping[str, Any]) -> list[list[str]]:
     head = ["rule", *COLUMNS.values(), "n"]
     rows = [
-        [_rule(row["name"]), *(_number(row[name]["value"]) for name in COLUMNS), f"{row['accuracy']['n']:,}"]
+        [rule_name(row["name"]), *(_number(row[name]["value"]) for name in COLUMNS), f"{row['accuracy']['n']:,}"]
         for row in report["baselines"]
     ]
     return [head, *rows]
 
 
-def _rule(name: str) -> str:
+def rule_name(name: str) -> str:
+    """Return a rule as readers see it."""
     if name.startswith("member:"):
         return f"member {name.removeprefix('member:')}"
     return RULES.get(name, name.replace("top_p_", "top probability >= "))

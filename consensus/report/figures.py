@@ -7,7 +7,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from celljury.report.counted import Counted
+from celljury.report.figure_agreement import agreement_drawing
+from celljury.report.figure_style import (
+    GREY,
+    INK,
+    MUTED,
+    SMALL,
+    STRANGE,
+    TITLE,
+    TYPE_COLOURS,
+    WIDTH,
+    Drawing,
+    new_figure,
+    save_figure,
+    styled,
+)
+from celljury.report.figure_text import percent
+from celljury.report.member_agreement import agreement_of
 from celljury.report.summary import top_share
+from celljury.report.vote_patterns import pattern_rows, present_members, vote_patterns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,12 +36,6 @@ if TYPE_CHECKING:
     from celljury.ontology.graph import CellOntology
     from celljury.run import Run
 
-INK, MUTED, GREY, STRANGE = "#1d2733", "#66727f", "#c4cad1", "#b3261e"
-# Okabe & Ito's colours (2008), safe for colour-blind readers, then shades of them; more types than that share grey.
-TYPE_COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#5b3fa3", "#7f5539", "#2d7d46",
-    "#9c6644", "#274c77",
-)  # fmt: skip
 MAX_DRAWN = 20_000
 SEED = 0
 
@@ -38,34 +51,63 @@ def draw_figures(run: Run, ontology: CellOntology, *, embedding: str = "auto") -
     folder = run.folder / "figures"
     folder.mkdir(exist_ok=True)
     made = []
-    parts = [part for part in run.parts("votes") if "_space" in part.column_names]
-    if parts:
-        cells = _drawn_cells(run, parts)
-        points, name = _embed(np.stack(cells.pop("_space").to_list()), embedding)
-        cells[[f"{name}1", f"{name}2"]] = points
-        partial = folder / "embedding.parquet.partial"
-        cells.to_parquet(partial, index=False)
-        partial.replace(folder / "embedding.parquet")
-        made += _save(_draw_cells(cells, points, name, ontology), folder / "cells")
-    made += _save(_draw_agreement(member_agreement(run)), folder / "member_agreement")
+    if (placed := place_cells(run, folder, embedding=embedding)) is not None:
+        cells, points, name = placed
+        made += _saved(cells_drawing(cells, points, name, ontology, n_cells=_n_cells(run)), folder)
+    counted = Counted(run, ontology, _n_cells(run), "calls", ())
+    agreement = agreement_drawing(agreement_of(vote_patterns(counted), ontology), counted.n_cells)
+    if agreement is not None:
+        made += _saved(agreement, folder)
     return made
+
+
+def place_cells(
+    run: Run, folder: Path, *, embedding: str = "auto"
+) -> tuple[pd.DataFrame, NDArray[np.float32], str] | None:
+    """Place cells for drawing, write ``embedding.parquet`` and return what `cells_drawing` takes; None = labels only."""
+    parts = [part for part in run.parts("votes") if "_space" in part.column_names]
+    if not parts:
+        return None
+    cells = _drawn_cells(run, parts)
+    points, name = _embed(np.stack(cells.pop("_space").to_list()), embedding)
+    cells[[f"{name}1", f"{name}2"]] = points
+    partial = folder / "embedding.parquet.partial"
+    cells.to_parquet(partial, index=False)
+    partial.replace(folder / "embedding.parquet")
+    return cells, points, name
+
+
+def placed_cells(folder: Path) -> tuple[pd.DataFrame, NDArray[np.float32], str] | None:
+    """Return what an earlier `place_cells` left in a folder; None = nothing."""
+    path = folder / "embedding.parquet"
+    if not path.is_file():
+        return None
+    cells = pd.read_parquet(path)
+    name = "UMAP" if "UMAP1" in cells else "PC"
+    return cells, cells[[f"{name}1", f"{name}2"]].to_numpy(np.float32), name
+
+
+def _saved(drawing: Drawing, folder: Path) -> list[Path]:
+    stem = folder / drawing.name
+    return list(
+        save_figure(drawing.figure, stem, title=drawing.title, alt=drawing.alt, formats=(".png", ".svg")).values()
+    )
+
+
+def _n_cells(run: Run) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(run.calls_path).num_rows)
 
 
 def member_agreement(run: Run) -> pd.DataFrame:
     """Return the share of cells on which two members (and the call) name the same term, of those where both spoke."""
-    names = [member["name"] for member in run.record["members"] if not member["absent"]]
-    calls = pd.read_parquet(run.calls_path, columns=["term", *(f"vote_{name}" for name in names)])
-    ids = pd.unique(pd.concat([calls[column].astype(object) for column in calls]).dropna())
-    codes = np.stack([pd.Index(ids).get_indexer(calls[column].astype(object)) for column in calls], axis=1)
-    columns = ["call", *names]
-    table = np.full((len(columns), len(columns)), np.nan)
-    for i in range(len(columns)):
-        both = (codes[:, [i]] >= 0) & (codes >= 0)
-        same = both & (codes[:, [i]] == codes)
-        table[i] = np.divide(
-            same.sum(axis=0), both.sum(axis=0), out=np.full(len(columns), np.nan), where=both.any(axis=0)
-        )
-    return pd.DataFrame(table, index=columns, columns=columns)
+    names = present_members(run.record)
+    columns = ["term", "status", *(f"vote_{name}" for name in names)]
+    calls = pd.read_parquet(run.calls_path, columns=columns)
+    rows = calls.groupby(columns, observed=True, dropna=False).size().rename("n_cells").reset_index()
+    patterns = pattern_rows(rows, names)
+    return pd.DataFrame(agreement_of(patterns, None).same, index=["call", *names], columns=["call", *names])
 
 
 def _drawn_cells(run: Run, parts: list[Any]) -> pd.DataFrame:
@@ -100,13 +142,48 @@ def _embed(points: NDArray[np.float32], embedding: str) -> tuple[NDArray[np.floa
     return np.asarray(found, np.float32), "UMAP"
 
 
-def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ontology: CellOntology) -> Any:
-    tested = bool(cells["p_seen"].notna().any())
-    figure = _figure(width=19.2 if tested else 14.5, height=4.6)
-    panels = figure.subplots(1, 4 if tested else 3)
-    size = float(np.clip(9000 / max(len(cells), 1), 1, 22))
+def cells_drawing(
+    cells: pd.DataFrame, points: NDArray[np.float32], name: str, ontology: CellOntology, *, n_cells: int
+) -> Drawing:
+    """Return the panels of cells by call, agreement, depth and p of belonging to the reference.
+
+    Parameters
+    ----------
+    cells
+        ``label``, ``status``, ``depth``, ``p_seen`` and ``same_term`` of the drawn cells.
+    points
+        Where they lie, (n_drawn, 2).
+    name
+        Of the two axes: ``UMAP`` or ``PC``.
+    n_cells
+        Cells of the run, of which these may be a sample.
+    """
+    title = f"Cells by call, agreement and depth ({name})"
+    about = (
+        "A dot is a cell; cells with similar expression lie together. Numbers at groups of cells are those of the key."
+        " Crosses are unresolved, triangles unseen. Agreement is the largest share of a cell's votes on one term."
+        " Distances between groups on a UMAP mean little. As the run called the cells."
+    )
+    shown = _shown_labels(cells).value_counts()
+    said = [f"{label} {n:,} ({percent(n / len(cells))})" for label, n in shown.items()]
+    alt = f"{name} of {len(cells):,} of {n_cells:,} cells. Calls: {'; '.join(said[:12])}."
+    return Drawing("cells", title, about, alt, _draw_cells(cells, points, name, ontology, n_cells=n_cells))
+
+
+def _shown_labels(cells: pd.DataFrame) -> pd.Series:
     labels = cells["label"].astype(object).where(cells["label"].notna(), "(unresolved)")
-    labels = labels.where(cells["status"].astype(str) != "unseen", "(unseen)")
+    return labels.where(cells["status"].astype(str) != "unseen", "(unseen)")
+
+
+@styled
+def _draw_cells(
+    cells: pd.DataFrame, points: NDArray[np.float32], name: str, ontology: CellOntology, *, n_cells: int | None = None
+) -> Any:
+    tested = bool(cells["p_seen"].notna().any())
+    figure = new_figure(width=WIDTH, height=6.9)
+    panels = figure.subplots(2, 2).ravel()
+    size = float(np.clip(4500 / max(len(cells), 1), 0.6, 14))
+    labels = _shown_labels(cells)
     counts = labels.value_counts()
     marks = {"(unresolved)": "x", "(unseen)": "^"}  # colour never carries it alone
     named = [label for label in counts.index if label not in marks][: len(TYPE_COLOURS)]
@@ -117,64 +194,61 @@ def _draw_cells(cells: pd.DataFrame, points: NDArray[np.float32], name: str, ont
             panels[0].scatter(
                 *points[here].T, s=size, c=colour.get(label, GREY), linewidths=0.8 if label == "(unresolved)" else 0,
                 marker=marks.get(label, "o"), label=f"{label} ({here.sum():,})" if label in colour else None,
+                rasterized=True,
             )  # fmt: skip
-    panels[0].set_title("call")
+    for number, label in enumerate(named, start=1):
+        _number(panels[0], points[(labels == label).to_numpy()], number)
     handles, texts = panels[0].get_legend_handles_labels()
+    key = {
+        f"{label} ({counts[label]:,})": f"{number}  {label} ({counts[label]:,})"
+        for number, label in enumerate(named, 1)
+    }
+    texts = [key.get(text, text) for text in texts]
     if n_other := int(len(labels) - counts[[label for label in counts.index if label in colour]].sum()):
         handles.insert(0, panels[0].scatter([], [], s=size, c=GREY, linewidths=0))
         texts.insert(0, f"other terms ({n_other:,})")
+    # Names of terms can be long: as many columns as fit.
+    columns = 3 if max(map(len, texts)) <= 38 else 2
     figure.legend(
-        handles[::-1], texts[::-1], loc="outside lower left", ncols=4, frameon=False, fontsize=8, markerscale=1.6
-    )
+        handles[::-1], texts[::-1], loc="outside lower left", ncols=columns, frameon=False, fontsize=SMALL,
+        markerscale=max(1.0, (18 / size) ** 0.5),
+    )  # fmt: skip
     deepest = max(int(cells["depth"].max()), 1)
-    scales = [("same_term", 1, "agreement (votes on one term)"), ("depth", deepest, "depth of the call")]
+    scales = [
+        ("same_term", 1, "agreement (largest share of votes on one term)"),
+        ("depth", deepest, "depth of the call"),
+    ]
     if tested:
         scales.append(("p_seen", 1, "p of belonging to the reference"))
-    for panel, (column, high, title) in zip(panels[1:], scales, strict=True):
-        drawn = panel.scatter(*points.T, s=size, c=cells[column], cmap="cividis", vmin=0, vmax=high, linewidths=0)
-        figure.colorbar(drawn, ax=panel, shrink=0.7)
-        panel.set_title(title)
-    for panel in panels:
+    else:
+        panels[3].remove()
+    panels[0].set_title("call", loc="left", weight="bold")
+    for panel, (column, high, title) in zip(panels[1:], scales, strict=False):
+        drawn = panel.scatter(
+            *points.T, s=size, c=cells[column], cmap="cividis", vmin=0, vmax=high, linewidths=0, rasterized=True
+        )
+        bar = figure.colorbar(drawn, ax=panel, shrink=0.7, aspect=26)
+        if bar.solids is not None:
+            bar.solids.set_rasterized(True)
+        panel.set_title(title, loc="left", weight="bold")
+    for panel in panels[: 1 + len(scales)]:
         panel.set_xticks([])
         panel.set_yticks([])
         panel.set_xlabel(f"{name} 1")
         panel.set_ylabel(f"{name} 2")
         panel.spines[["top", "right"]].set_visible(False)
-    release = ontology.source.release
-    figure.suptitle(f"{len(cells):,} cells, Cell Ontology {release}", x=0.01, ha="left", fontsize=10, color=MUTED)
+    drawn_cells = f"{len(cells):,}" if n_cells in (None, len(cells)) else f"{len(cells):,} of {n_cells:,}"
+    said = f"n = {drawn_cells} cells, Cell Ontology {ontology.source.release}"
+    figure.suptitle(f"Cells by call, agreement and depth ({name})", x=0.01, ha="left", fontsize=TITLE, weight="bold")
+    figure.supxlabel(said, x=0.99, ha="right", fontsize=SMALL, color=MUTED)
     return figure
 
 
-def _draw_agreement(table: pd.DataFrame) -> Any:
-    n = len(table)
-    figure = _figure(width=1.9 + 0.75 * n, height=1.5 + 0.62 * n)
-    panel = figure.subplots()
-    drawn = panel.imshow(table.to_numpy(), cmap="cividis", vmin=0, vmax=1)
-    for i in range(n):
-        for j in range(n):
-            value = float(table.to_numpy()[i, j])
-            text = "-" if np.isnan(value) else f"{value:.2f}"
-            panel.text(j, i, text, ha="center", va="center", color=INK if value > 0.6 else "white", fontsize=8)
-    panel.set_xticks(range(n), table.columns, rotation=40, ha="right")
-    panel.set_yticks(range(n), table.index)
-    panel.set_title("share of cells with the same term", fontsize=10)
-    figure.colorbar(drawn, ax=panel, shrink=0.8)
-    return figure
+def _number(panel: Any, points: NDArray[np.float32], number: int) -> None:
+    """Write a type's number at the cell nearest to the middle of its cells."""
+    from matplotlib.patheffects import withStroke
 
-
-def _figure(*, width: float, height: float) -> Any:
-    # Not pyplot: it would choose a window system and keep every figure alive.
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, stem: Path) -> list[Path]:
-    paths = []
-    for suffix in (".png", ".svg"):
-        path = stem.with_suffix(suffix)
-        partial = path.with_name(path.name + ".partial")
-        figure.savefig(partial, dpi=160, format=suffix[1:])
-        partial.replace(path)
-        paths.append(path)
-    return paths
+    middle = np.median(points, axis=0)
+    x, y = points[((points - middle) ** 2).sum(axis=1).argmin()].tolist()
+    panel.text(x, y, str(number), fontsize=SMALL, weight="bold", color=INK, ha="center", va="center", zorder=5,
+               path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip

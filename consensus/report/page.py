@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from celljury.run import Run
 
 FILES = (
+    ("report.html", "the report: one page to read and to send on"),
     ("calls.parquet", "one row a cell"),
     ("queue.tsv", "review items, most useful first"),
     ("tables/summary.tsv", "cells at one ontology level"),
@@ -51,13 +52,13 @@ def members_text(run: Run) -> list[str]:
 
 def notes_text(run: Run) -> list[str]:
     """Return what a reader must know before the calls: warnings, notes, an empty line; nothing where there are none."""
-    warnings, notes = _notes(run)
+    warnings, notes = run_notes(run)
     lines = [*warning_lines(warnings), *(["Notes:", *(f"  {text}" for text in notes)] if notes else [])]
     return [*lines, ""] if lines else []
 
 
-def _notes(run: Run) -> tuple[list[str], list[str]]:
-    """Return the warnings and the notes of a run."""
+def run_notes(run: Run) -> tuple[list[str], list[str]]:
+    """Return the warnings and the notes of a run; absent members are not among them."""
     found: Mapping[str, Any] = run.record.get("calibration") or {}
     unlike = found.get("exchangeable", {}).get("unlike", [])
     warnings = list(run.record.get("warnings", []))
@@ -110,7 +111,7 @@ def files_text(run: Run, *, extra: Mapping[str, Path]) -> list[str]:
 def outcome(run: Run) -> dict[str, Any]:
     """Return the run's outcome as plain values."""
     table = pd.read_csv(run.folder / "tables" / "terms.tsv", sep="\t", keep_default_na=False)
-    warnings, notes = _notes(run)
+    warnings, notes = run_notes(run)
     return {
         "run": str(run.folder),
         "n_cells": int(table["n_cells"].sum()),

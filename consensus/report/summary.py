@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 
 from celljury.ontology.patterns import distinct_rows
+from celljury.report.counted import counted_cells
+from celljury.report.levels import Level
+from celljury.report.tally import LABELS, places, tally
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,10 +19,10 @@ if TYPE_CHECKING:
     from celljury.ontology.slims import Slim
     from celljury.run import Run
 
-OTHER, UNRESOLVED = "(other: no term of this level above it)", "(unresolved)"
-UNSEEN = "(unseen: does not belong to the reference)"
+OTHER, UNRESOLVED, UNSEEN = (LABELS[place] for place in (-1, -2, -3))
 _MEASURES = ["n_cells", "fraction", "mean_depth", "mean_agreement", "mean_top_share", "n_resolved", "n_backed_off",
              "n_unresolved", "n_unseen", "n_review", "review_share"]  # fmt: skip
+_DIGITS = {"mean_depth": 3, "mean_agreement": 4, "mean_top_share": 4, "fraction": 6, "review_share": 4}
 
 
 def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFrame:
@@ -31,49 +34,25 @@ def summarize(run: Run, ontology: CellOntology, slim: Slim | None) -> pd.DataFra
 
     Raises
     ------
-    AssertionError
-        If the rows do not add up to the run's cells.
+    RuntimeError
+        If the rows do not add up to the run's cells: a defect of ours.
     """
-    wanted = ["term", "depth", "agreement", "status", "needs_review"]
-    calls = pd.read_parquet(run.calls_path, columns=wanted).assign(top_share=top_share(run))
-    coded = calls["term"].astype("category")
-    index = ontology.indices([str(term) for term in coded.cat.categories])
-    place = np.append(index if slim is None else slim.rollup[index], -2)[coded.cat.codes]
-    # -1 = other, -2 = unresolved, -3 = unseen without a node, -4 and below = unseen under node -4 - place.
-    unseen = (calls["status"].astype(str) == "unseen").to_numpy()
-    node = np.append(index, -1)[coded.cat.codes]
-    place = np.where(unseen, np.where((node >= 0) & (slim is None), -4 - node, -3), place)
-    grouped = calls.assign(place=place).groupby("place", sort=False)
-    status = pd.crosstab(place, calls["status"].astype(str))
-    rows = pd.DataFrame(
-        {
-            "n_cells": grouped.size(),
-            "mean_depth": grouped["depth"].mean().round(3),
-            "mean_agreement": grouped["agreement"].mean().round(4),
-            "mean_top_share": grouped["top_share"].mean().round(4),
-            "n_review": grouped["needs_review"].sum(),
-        }
+    import pyarrow as pa
+
+    level = Level("term" if slim is None else slim.name, "", slim, ())
+    counted = counted_cells(run, ontology, calls="calls")
+    rows = tally(counted, level).rows.set_index("place", drop=False)
+    shares = pa.table({"row": np.arange(counted.n_cells), "share": top_share(run)})
+    found = counted.query(
+        "SELECT coalesce(term, '')::VARCHAR AS term, status::VARCHAR AS status, fsum(share::DOUBLE) AS share"
+        " FROM cells JOIN shares ON shares.row = cells.row GROUP BY ALL",
+        shares=shares,
     )
-    for name in ("resolved", "backed_off", "unresolved", "unseen"):
-        rows[f"n_{name}"] = status[name] if name in status else 0
-    rows["fraction"] = (rows["n_cells"] / max(len(calls), 1)).round(6)
-    rows["review_share"] = (rows["n_review"] / rows["n_cells"]).round(4)
-    rows["level"] = "term" if slim is None else slim.name
-    named = [_named(int(i), ontology) for i in rows.index]
-    rows["term"], rows["label"] = [term for term, _ in named], [label for _, label in named]
-    assert rows["n_cells"].sum() == len(calls), "rows do not add up to the cells"
+    total = found.groupby(places(found["term"], found["status"], level, ontology))["share"].sum()
+    rows = rows.assign(level=level.name, mean_top_share=total / rows["n_cells"]).round(_DIGITS)
     rows = rows.sort_values(["n_cells", "label"], ascending=[False, True])
-    rows = pd.concat([rows[rows.index >= 0], rows[rows.index < 0]])
+    rows = pd.concat([rows[rows["place"] >= 0], rows[rows["place"] < 0]])
     return rows[["level", "term", "label", *_MEASURES]].reset_index(drop=True)
-
-
-def _named(place: int, ontology: CellOntology) -> tuple[str, str]:
-    """Return id and label of a row."""
-    if place >= 0:
-        return ontology.ids[place], ontology.labels[place]
-    if place <= -4:
-        return f"unseen@{ontology.ids[-4 - place]}", f"unseen, under {ontology.labels[-4 - place]}"
-    return "", {-1: OTHER, -2: UNRESOLVED, -3: UNSEEN}[place]
 
 
 def top_share(run: Run) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from bench_runs import over_cells
 from celljury.evaluate import cells_of
 from celljury.evaluation_scores import unseen_part
 from celljury.report.evaluation_figures import _plain, draw_evaluation
-from celljury.report.figures import MUTED, TYPE_COLOURS, _figure, _save
+from celljury.report.figure_style import MUTED, TYPE_COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def draw_calls(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
 
 def draw_rocs(folder: Path, cases: Mapping[str, Case]) -> None:
     """Draw the ROC curve of 1 - p_seen for each pair with a type left out."""
-    figure = _figure(width=5.2, height=6.0)
+    figure = new_figure(width=5.2, height=6.0)
     panel = figure.subplots()
     panel.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.5, label="chance")
     for i, (name, case) in enumerate(cases.items()):
@@ -52,7 +52,7 @@ def draw_rocs(folder: Path, cases: Mapping[str, Case]) -> None:
     _plain(panel, title="1 - p_seen; diamonds: called unseen at eps 0.05", x="share of the seen that is flagged",
            y="share of the unseen that is flagged")  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
-        for path in _save(figure, Path(name) / "unseen_roc"):
+        for path in save_figure(figure, Path(name) / "unseen_roc").values():
             if path.suffix == ".png":
                 (folder / f"{PREFIX}{path.name}").write_bytes(path.read_bytes())
 

@@ -7,7 +7,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from celljury.calls import make_calls
@@ -22,8 +24,23 @@ from celljury.votes import Votes, votes_to_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from celljury.ontology.graph import CellOntology
+
+
+class WriteRun(Protocol):
+    """Writes a run whose calls are as given."""
+
+    def __call__(
+        self,
+        cells: pd.DataFrame,
+        *,
+        final: pd.DataFrame | None = ...,
+        batch: Sequence[int] = ...,
+        folder: Path | None = ...,
+        **record: Any,
+    ) -> Run: ...
 
 
 class MakeRun(Protocol):
@@ -108,3 +125,52 @@ def make_run(cl: CellOntology, tmp_path_factory: pytest.TempPathFactory) -> Make
         return run
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_run(tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
+    """Factory of runs from a frame of calls, of any status; ``final`` has the decided ``term``, ``status``, ``reviewed``.
+
+    ``cells`` needs ``term`` (None = none) and ``status``; other columns of calls are filled in.
+    """
+    base, numbers = tmp_path_factory.mktemp("written"), count()
+
+    def write(
+        cells: pd.DataFrame,
+        *,
+        final: pd.DataFrame | None = None,
+        batch: Sequence[int] = (),
+        folder: Path | None = None,
+        **record: Any,
+    ) -> Run:
+        folder = folder or base / f"run{next(numbers)}"
+        folder.mkdir(parents=True)
+        n = len(cells)
+        filled = pd.DataFrame({"cell_id": [f"cell{i}" for i in range(n)]}).assign(
+            label=None, depth=0, agreement=1.0, support=1.0, needs_review=False
+        )
+        calls = filled.assign(**{name: cells[name].to_numpy() for name in cells})
+        types = {"depth": pa.int32(), "agreement": pa.float32(), "support": pa.float32(), "needs_review": pa.bool_()}
+        pq.write_table(_table(calls, types), folder / "calls.parquet")
+        if final is not None:
+            decided = pd.DataFrame({"cell_id": calls["cell_id"], "label": None, "depth": calls["depth"]}).assign(
+                **{name: final[name].to_numpy() for name in final}, call_term=calls["term"], call_status=calls["status"]
+            )
+            pq.write_table(_table(decided, {"depth": pa.int32(), "reviewed": pa.bool_()}), folder / "final.parquet")
+        if len(batch):
+            write_part(pa.table({"_batch": pa.array(batch, pa.int32())}), folder / "votes" / part_name(0))
+        told = {"members": [], "tier": "none", "promise": "No error rate is promised."} | record
+        write_text(folder / "run.json", json.dumps(told))
+        return Run.open(folder)
+
+    return write
+
+
+def _table(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
+    """Return an arrow table as `celljury annotate` writes it: texts as dictionaries, names of cells as text."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    columns = {
+        name: pa.array(frame[name].astype(object).where(frame[name].notna(), None), types.get(name, pa.string()))
+        for name in frame
+    }
+    return pa.table({k: v if k in types or k == "cell_id" else v.cast(text) for k, v in columns.items()})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from celljury.api import fit
 from celljury.config import Config
-from celljury.report import card_style
+from celljury.report import page_style
 from celljury.report.card import card_page, write_card_page
 from celljury.report.card_words import all_warnings, card_text, in_sentences, statement_lines
 
@@ -339,7 +339,7 @@ GROUNDS = [
 
 @pytest.mark.parametrize(("text", "ground"), GROUNDS)
 def test_contrast_is_aa(text: str, ground: str) -> None:
-    light, dark = luminance(getattr(card_style, ground)), luminance(getattr(card_style, text))
+    light, dark = luminance(getattr(page_style, ground)), luminance(getattr(page_style, text))
     assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 

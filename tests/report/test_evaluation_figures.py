@@ -65,7 +65,7 @@ def test_pictures_are_written_and_open(tmp_path: Path, n: int, alpha: float | No
         if path.suffix == ".png":
             pixels = imread(path)
             assert min(pixels.shape[:2]) > 400
-            assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 20
+            assert len(np.unique(pixels[::4, ::4].reshape(-1, pixels.shape[2]), axis=0)) > 20
         else:
             assert path.read_text(encoding="utf-8").startswith("<?xml")
 

@@ -25,7 +25,7 @@ def check_png(path: Path) -> None:
     """Hold that the picture opens, is not tiny and not blank."""
     pixels = imread(path)
     assert min(pixels.shape[:2]) > 200
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 20
+    assert len(np.unique(pixels[::4, ::4].reshape(-1, pixels.shape[2]), axis=0)) > 20
 
 
 def files_of(run: Run) -> list[str]:
@@ -75,7 +75,7 @@ def legend_of(run: Run, cl: CellOntology) -> list[str]:
 
 def test_legend_counts_every_cell(make_run: Any, cl: CellOntology) -> None:
     legend = legend_of(make_run([[B, B, B]] * 3 + [[CD4, CD8, CD8]] * 2 + [[B, NEURON, B]], space=3), cl)
-    assert sorted(legend) == ["(unresolved) (1)", "B cell (3)", "mature alpha-beta T cell (2)"]
+    assert sorted(legend) == ["(unresolved) (1)", "1  B cell (3)", "2  mature alpha-beta T cell (2)"]
 
 
 def test_many_types_share_one_colour_and_one_line(make_run: Any, cl: CellOntology) -> None:

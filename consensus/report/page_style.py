@@ -1,4 +1,4 @@
-"""The style of a jury's card: the palette and type of the review app, readable in print."""
+"""The style of our pages, the jury's card and the run's report: palette and type of the review app, readable in print."""
 
 from __future__ import annotations
 
@@ -60,4 +60,55 @@ caption span,.id,.muted,.stats dt{{font-size:10px}}
 .stats,svg,tr,h2{{break-inside:avoid}}h2{{break-after:avoid}}thead{{display:table-header-group}}
 .warnings{{border-left-width:5px;padding-left:10px}}*{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 details::details-content{{content-visibility:visible;display:block;block-size:auto}}}}
+"""
+
+# Beside these: tables that sort, figures, and the first page of a run's report. A stripe of cells without a term of their
+# own is hatched, as in the figures.
+REPORT = f"""
+section{{scroll-margin-top:8px}}p,li,dt,dd,h2,h3,summary,figcaption{{overflow-wrap:anywhere}}
+[aria-labelledby=glance]>.stats{{display:grid;grid-template-columns:repeat(auto-fit,minmax(142px,1fr));gap:8px 18px}}
+.first a,.note a{{color:{CALL}}}
+.stats small{{font-size:12.5px;font-weight:400;color:{MUTED};white-space:nowrap}}
+.first{{display:grid;grid-template-columns:minmax(0,1.6fr) minmax(0,1fr);gap:18px 36px;border-top:1px solid {LINE};
+padding-top:12px}}
+.first caption span{{max-width:80ch}}
+.promise,.next{{margin-bottom:16px}}.promise h3,.next h3{{font-size:14px}}
+.promise li,.next li{{line-height:1.42}}
+.labels td,.labels th{{padding-top:3px;padding-bottom:3px;vertical-align:middle}}.labels td:nth-child(2)
+{{width:19%;min-width:80px}}
+span.stripe{{display:block;height:13px;width:max(var(--share),3px);border-radius:2px;background:{CALL}}}
+span.stripe.rest{{background:{MUTED}}}
+span.stripe.other{{background:repeating-linear-gradient(45deg,{MUTED} 0 1.5px,{LINE} 1.5px 5px)}}
+span.stripe.unresolved{{background:repeating-linear-gradient(0deg,{MUTED} 0 1.5px,{LINE} 1.5px 4px)}}
+span.stripe.unseen{{background:repeating-linear-gradient(-45deg,{STRANGE} 0 1.5px,#f7e4e2 1.5px 5px)}}
+tr.total>*{{border-top:1px solid {MUTED};font-weight:650}}tr.block th{{padding-top:12px;font-weight:650}}
+.labels tr.block th{{padding-top:8px;color:{MUTED};font-size:12.5px}}.labels .n{{white-space:nowrap}}
+.sortable{{width:auto;min-width:min(100%,640px)}}.sortable td,.sortable th,.labels th{{overflow-wrap:anywhere;padding-right:14px}}
+.sortable td.short,.sortable td.short .id{{white-space:nowrap}}.sortable th.words,.sortable td.words{{min-width:16ch}}
+.sortable th.sentence,.sortable td.sentence{{min-width:32ch;max-width:80ch}}
+.sortable tbody th{{min-width:14ch}}.sortable .n{{min-width:8.5ch}}
+.sortable thead th{{overflow-wrap:normal}}.card>h3{{margin-top:16px}}.labels tbody th{{min-width:20ch}}
+.table{{margin-bottom:18px}}.table:last-child{{margin-bottom:0}}
+.note{{color:{MUTED};font-size:12.5px;margin:4px 0 0}}.file{{overflow-wrap:anywhere}}
+code{{font:12.5px/1.4 ui-monospace,"Liberation Mono",monospace;background:{GROUND};border:1px solid {LINE};border-radius:4px;
+padding:1px 5px;overflow-wrap:anywhere}}
+figure{{margin:10px 0 16px}}figure img{{display:block;max-width:100%;min-width:min(560px,var(--own));height:auto}}
+figcaption{{color:{MUTED};font-size:12.5px;max-width:110ch;margin-top:6px}}figcaption b{{color:{INK};font-weight:600}}
+details>*+*{{margin-top:8px}}
+th button{{all:unset;cursor:pointer;display:inline-block}}
+th button:focus-visible{{outline:2px solid {CALL};outline-offset:2px;border-radius:2px}}
+th button:hover{{color:{CALL};text-decoration:underline}}
+[data-sortable] .sortable th button::after{{content:"\\2195";display:inline-block;width:1.1em;text-align:right;opacity:.55}}
+[data-sortable] .sortable th[aria-sort] button{{color:{INK};font-weight:650}}
+[data-sortable] .sortable th[aria-sort] button::after{{opacity:1}}
+[data-sortable] .sortable th[aria-sort=ascending] button::after{{content:"\\2191"}}
+[data-sortable] .sortable th[aria-sort=descending] button::after{{content:"\\2193"}}
+.paper{{border-left:3px solid {LINE};padding-left:14px}}.paper p{{max-width:95ch}}
+main,footer{{max-width:1400px}}
+@media(max-width:900px){{.first{{grid-template-columns:minmax(0,1fr)}}}}
+@media(max-width:600px){{.labels td:nth-child(2){{display:none}}}}
+@media print{{figure,.promise,.next{{break-inside:avoid}}figure img{{min-width:0;max-width:100%}}
+.first{{grid-template-columns:1.3fr 1fr;gap:8px 18px}}th button::after{{display:none!important}}
+.note,figcaption,code{{font-size:10px}}section{{break-inside:auto}}a{{color:inherit;text-decoration:none}}
+tbody th{{min-width:9ch}}}}
 """
