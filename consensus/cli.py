@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from celljury import __version__
+from celljury.cli_compare import compare
+from celljury.cli_export import export
+from celljury.cli_report import EXAMPLES as REPORT_EXAMPLES
+from celljury.cli_report import report
 from celljury.cli_review import apply, review
 from celljury.terminal import clear_errors, progress_of
 
@@ -125,7 +129,7 @@ def demo(
             ]
         )
     )
-    _say_files(run, extra={"jury": jury.folder})
+    _say_files(run, extra={"jury": jury.folder, "report": run.folder / "report.html"})
 
 
 @app.command(epilog="Example: [bold]celljury fit atlas.h5ad --labels cell_type --batch sample --out blood.jury[/bold]")
@@ -259,6 +263,9 @@ def vote(
 
 app.command(epilog="Example: [bold]celljury review run[/bold]")(review)
 app.command(epilog="Example: [bold]celljury apply run[/bold]")(apply)
+app.command(epilog=REPORT_EXAMPLES)(report)
+app.command(epilog="Example: [bold]celljury export run --to h5ad --out calls.h5ad[/bold]")(export)
+app.command(epilog="Example: [bold]celljury compare run-2025 run-2026 --out changes[/bold]")(compare)
 
 
 @app.command(epilog="Example: [bold]celljury evaluate run --truth cell_type --donor donor[/bold]")

@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from celljury.api import annotate, fit
 from celljury.provenance import make_folder, now, write_json
+from celljury.report.make import make_report
 
 if TYPE_CHECKING:
     from celljury.config import Config
@@ -71,7 +72,7 @@ def recover_counts(normalized: csr_matrix) -> csr_matrix:
 
 
 def run_demo(out: Path, *, config: Config, overwrite: bool, progress: Progress) -> tuple[Jury, Run]:
-    """Fit and annotate; the jury in ``out/jury``, the run in ``out/run``, the two halves and the label map beside them."""
+    """Fit, annotate and report; the jury in ``out/jury``, the run in ``out/run``, halves and label map beside them."""
     make_folder(out, owned="demo.json", overwrite=overwrite)
     # First of all: after an interrupt the folder is known as the demo's, and --overwrite may replace it.
     write_json(out / "demo.json", {"made": now()})
@@ -85,6 +86,7 @@ def run_demo(out: Path, *, config: Config, overwrite: bool, progress: Progress) 
     query.write_h5ad(partial)
     partial.replace(out / "query.h5ad")
     run = annotate(out / "query.h5ad", jury, out=out / "run", config=config, progress=progress)
+    make_report(run, progress=progress)
     return jury, run
 
 

@@ -64,8 +64,8 @@ def toy() -> CellOntology:
 def later() -> CellOntology:
     """The second release.
 
-    T:5 is obsolete without a successor; T:6 was replaced by T:60, under which T:61 is new, as T:62 is under T:3; T:8 has another label and is
-    no longer motile; memory T:4 moved out of the T cells.
+    T:5 is obsolete without a successor; T:6 was replaced by T:60; T:61 is new under it, and T:62 under T:3; T:8 has another
+    label and is no longer motile; memory T:4 moved out of the T cells.
     """
     return ontology_from_edges(
         {

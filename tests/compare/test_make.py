@@ -86,6 +86,18 @@ def test_tables_add_up_and_files_hold_one_another(make_run: MakeRun, tmp_path: P
     assert "2 cells are only in B" in said
 
 
+def test_call_that_its_votes_do_not_give_is_counted_as_not_explained(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = make_run(ROWS, name="a"), make_run(ROWS, name="b")
+    table = pq.read_table(b / "calls.parquet")
+    terms = table["term"].cast("string").to_pylist()
+    table = table.set_column(table.column_names.index("term"), "term", [[NK, *terms[1:]]])
+    pq.write_table(table, b / "calls.parquet")
+    found = compare_runs(a, b, out=tmp_path / "out")
+    assert found.n_by_how == {"replay": 0, "evidence": 0, "not_explained": 1}
+    assert cells(tmp_path / "out").loc["c1", ["change", "why", "how"]].tolist() == ["other_branch", "not_explained", ""]
+    assert "not at all for 1" in found.replay_note
+
+
 def test_order_of_cells_does_not_matter(make_run: MakeRun, tmp_path: Path) -> None:
     a = make_run(ROWS, name="a")
     b = make_run(dict(reversed(ROWS.items())) | {"c1": (B, NK, B)}, name="b")

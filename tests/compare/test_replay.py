@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from celljury.compare.by_evidence import attribute_by_evidence
 from celljury.compare.causes import STEPS, Cause, why
-from celljury.compare.inputs import Both
+from celljury.compare.inputs import Both, Votes4
 from celljury.compare.kinds import Change, judge
 from celljury.compare.pairing import Pairs
 from celljury.compare.replay import Replay
@@ -223,6 +224,49 @@ def test_values_that_the_rule_does_not_give_are_not_explained(side_of: MakeSide,
     assert kinds == [Change.OTHER_BRANCH]
     assert not found.holds.any()
     assert found.why.tolist() == [0]
+
+
+def test_replay_that_does_not_end_at_b_explains_nothing_of_the_cell(side_of: MakeSide, toy: CellOntology) -> None:
+    # A vote did change the consensus, but not to what B says.
+    a, b = side_of(toy, [["T:3", "T:3", "T:3"]] * 2), side_of(toy, [["T:3", "T:4", "T:3"]] * 2)
+    b.calls.term[0] = toy.index("T:6")
+    _, found, _ = explained(a, b)
+    assert found.holds.tolist() == [False, True]
+    assert [why(mask) for mask in found.why.tolist()] == ["", "votes"]
+    assert found.members.tolist() == [0, 2]
+
+
+EVIDENCE = [
+    pytest.param([["T:3", "T:3", "T:6"]], [["T:3", "T:4", "T:6"]], {}, "votes", "b", id="whose_votes_differ"),
+    pytest.param(
+        [["T:3", "T:3", "T:6"]], [["T:4", "T:4", ""]], {"absent": ["c"]}, "members", "c", id="member_before_votes"
+    ),
+    pytest.param(
+        [["T:3", "T:3", ""]], [["T:3", "T:3", ""]], {"absent": ["c"]}, "members", "", id="absent_without_a_vote"
+    ),
+    pytest.param([["T:3"] * 3], [["T:3"] * 3], {"reduce__rule": "quorum"}, "rule", "", id="same_votes_other_rule"),
+    pytest.param([["T:3"] * 3], [["T:3"] * 3], {"too_general__terms": ["T:2"]}, "too_general", "", id="other_list"),
+    pytest.param(
+        [["T:3"] * 3], [["T:4"] * 3], {"decided": {0: ("T:6", "resolved")}}, "curator", "", id="decision_first"
+    ),
+    pytest.param([["T:3"] * 3], [["T:3"] * 3], {}, "not_explained", "", id="nothing_known_differs"),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "settings_of_b", "cause", "members"), EVIDENCE)
+def test_causes_read_off_the_evidence(
+    side_of: MakeSide,
+    toy: CellOntology,
+    first: list[list[str]],
+    second: list[list[str]],
+    settings_of_b: dict[str, Any],
+    cause: str,
+    members: str,
+) -> None:
+    both, rows = both_of(side_of(toy, first), side_of(toy, second, **settings_of_b)), np.arange(1)
+    kind, unmoved = np.array([Change.OTHER_BRANCH], np.int8), np.zeros(1, bool)
+    found, who = attribute_by_evidence(both, rows, rows, Votes4.of(both, rows, rows), kind, unmoved, both.differing())
+    assert (why(int(found[0])), member_names(int(who[0]), both.members)) == (cause, members)
 
 
 @st.composite
