@@ -30,7 +30,7 @@ RECORDED = (
 
 # What runs, juries and the demo write, at the top of their folders.
 OURS = frozenset(
-    "adapted calibration calls calls.parquet card.html card.json demo.json evaluation figures final.parquet "
+    "adapted calibration calls calls.parquet card.html card.json compare demo.json evaluation figures final.parquet "
     "genes.npz jury jury.json labels.sssom.tsv log.jsonl markers.json members methods.md ontology.npz quality.json "
     "profiles.npz query.celljury.h5ad query.h5ad queue.tsv reference.h5ad references.bib report.html report.json review "
     "run run.json scratch space.npz tables tree.npz unfinished.json votes".split()
