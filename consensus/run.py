@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+ROWS = 131_072
+"""Cells compared at once."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run on disk."""
@@ -63,6 +67,34 @@ class Run:
 
         for path in sorted((self.folder / kind).glob("part-*.parquet")):
             yield pq.read_table(path, columns=columns)
+
+
+def n_called_otherwise(run: Run) -> int:
+    """Return how many cells ``final.parquet`` says were called otherwise than they are: more than 0 = it is of other calls.
+
+    Cells that one of the two files lacks count as well.
+    """
+    import pyarrow.parquet as pq
+
+    final, calls = pq.ParquetFile(run.folder / "final.parquet"), pq.ParquetFile(run.calls_path)
+    n_final, n_calls = final.metadata.num_rows, calls.metadata.num_rows
+    if n_final != n_calls:
+        return abs(int(n_final - n_calls))
+    pairs = zip(
+        final.iter_batches(columns=["call_term", "call_status"], batch_size=ROWS),
+        calls.iter_batches(columns=["term", "status"], batch_size=ROWS),
+        strict=True,
+    )
+    return sum(_n_unequal(said, found) for said, found in pairs)
+
+
+def _n_unequal(said: pa.RecordBatch, found: pa.RecordBatch) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ours, theirs = ([pc.fill_null(column.cast(pa.string()), "") for column in batch.columns] for batch in (said, found))
+    unequal = pc.or_(*(pc.not_equal(a, b) for a, b in zip(ours, theirs, strict=True)))
+    return int(pc.sum(unequal).as_py() or 0)
 
 
 class _Record(dict[str, Any]):

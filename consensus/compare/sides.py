@@ -13,7 +13,7 @@ from celljury.config import Config
 from celljury.errors import InputError, UnreadableFileError
 from celljury.origin import ontology_of
 from celljury.reasons import Reason
-from celljury.run import Run
+from celljury.run import Run, n_called_otherwise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,6 +195,11 @@ def _add_decisions(run: Run, ontology: CellOntology, found: dict[str, Any], n: i
     if file.metadata.num_rows != n:
         message = (
             f"{path} is of other calls: it has {file.metadata.num_rows:,} cells, the run {n:,}. Run celljury apply."
+        )
+        raise UnreadableFileError(message)
+    if n_otherwise := n_called_otherwise(run):
+        message = (
+            f"{path} is of other calls: {n_otherwise:,} cells are called otherwise. Run celljury apply {run.folder}."
         )
         raise UnreadableFileError(message)
     at = 0

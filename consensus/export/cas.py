@@ -211,7 +211,7 @@ def _head(columns: RunColumns, about: Publication, *, curated: bool) -> tuple[di
         "labelsets": [
             {
                 "name": LABELSET,
-                "description": f"{description} {record['promise']}",
+                "description": f"{description} {'Of the calls before review: ' if curated else ''}{record['promise']}",
                 "annotation_method": "both" if curated else "algorithmic",
                 "automated_annotation": {
                     "algorithm_name": "celljury",

@@ -67,6 +67,10 @@ def rationale(counts: GroupCounts, record: Mapping[str, Any], *, kind: str, labe
         "Decided by curators": counts.n_curated,
     }  # fmt: skip
     parts += [f"{what}: {n:,}." for what, n in counted.items() if n]
+    if counts.n_curated == counts.n_cells:  # a promise speaks of calls
+        return cut(" ".join(parts), LONGEST)
+    if counts.n_curated:
+        parts.append("What follows speaks of the calls before review.")
     alpha = record.get("alpha")
     parts.append(f"Tier: {record['tier']}{f', alpha {alpha:g}' if isinstance(alpha, (int, float)) else ''}.")
     return cut(" ".join([*parts, str(record["promise"])]), LONGEST)
@@ -74,6 +78,11 @@ def rationale(counts: GroupCounts, record: Mapping[str, Any], *, kind: str, labe
 
 def _opening(counts: GroupCounts, *, kind: str, label: str) -> str:
     n = f"{counts.n_cells:,} cell{'s' if counts.n_cells != 1 else ''}"
+    if counts.n_curated == counts.n_cells:
+        place = {"called": label, "unseen": f"unseen, under {label}", "unknown": "without a term"}[kind]
+        return f"{n}: decided by curators to be {place}."
+    if kind == "called" and counts.n_curated:
+        return f"{n}: consensus of a jury of classifiers on the Cell Ontology, and of these {counts.n_curated:,} by curators."
     if kind == "called":
         return f"{n}: consensus of a jury of classifiers on the Cell Ontology."
     if kind == "unseen":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from celljury.errors import InputError, UnreadableFileError
+from celljury.run import n_called_otherwise
 from celljury.write import FINAL, PREFIX
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class RunColumns:
             message = (
                 f"{final} does not hold this run's cells: it was applied to an earlier run in this folder. Apply again:"
                 f" celljury apply {run.folder}; or export the calls with --calls calls."
+            )
+            raise InputError(message)
+        if n := n_called_otherwise(run):
+            message = (
+                f"{final} is of other calls: {n:,} cells are called otherwise now. Apply the decisions again: celljury apply"
+                f" {run.folder}; or export the calls with --calls calls."
             )
             raise InputError(message)
         return cls(run, "final", names)

@@ -19,6 +19,7 @@ from celljury.report.report_files import (
     ABOUT,
     PAGE,
     about_report,
+    claim,
     earlier_files,
     embedding_of,
     methods_file,
@@ -214,8 +215,11 @@ def _made(
     run, record = counted.run, counted.run.record
     before, places = earlier_files(folder), folder / "figures" / "embedding.parquet"
     placed_here = not places.is_file() or "figures/embedding.parquet" in before
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() != run.folder.resolve():
+        claim(folder)
     for name in ("tables", "figures"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(exist_ok=True)
     review = review_counts(counted)
     tallies = []
     for i, level in enumerate(levels):

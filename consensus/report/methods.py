@@ -55,9 +55,11 @@ def review_facts(run: Run) -> dict[str, int] | None:
     decided = [row for row in table if row["reviewed"]]
     if not decided:
         return None
+    # A call that a curator confirms is resolved from then on: that alone is no other outcome.
     changed = [
         row for row in decided
-        if (row["term"] or "", row["status"]) != (row["call_term"] or "", row["call_status"])
+        if (row["term"] or "") != (row["call_term"] or "")
+        or (row["status"] == "unseen") != (row["call_status"] == "unseen")
     ]  # fmt: skip
     reviewers = {name for row in decided for name in (row["reviewers"] or "").split(";") if name}
     return {

@@ -6,7 +6,8 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from celljury.provenance import sha256, versions
+from celljury.errors import OutputError
+from celljury.provenance import sha256, versions, write_json
 from celljury.report.table_files import FORMATS
 
 if TYPE_CHECKING:
@@ -86,6 +87,30 @@ def about_report(content: Content, levels: Sequence[Level], paths: Sequence[Path
         "figures": [{"name": figure.name, "title": figure.title} for figure in content.figures],
         "files": {str(path.relative_to(folder)): sha256(path) for path in paths},
     }
+
+
+def claim(folder: Path) -> None:
+    """Mark a folder as a report's before anything else is written, so that an interrupted report may go on there.
+
+    Raises
+    ------
+    OutputError
+        If files that a report would replace are there, and no report made them.
+    """
+    if _is_ours(folder):
+        return
+    theirs = [name for name in (PAGE, ABOUT, "methods.md", "references.bib", "tables/tables.xlsx", "tables/index.tsv")
+              if (folder / name).exists()]  # fmt: skip
+    if theirs:
+        raise OutputError.for_path(folder, f"it holds {', '.join(theirs)}, which no report made")
+    write_json(folder / ABOUT, {"unfinished": True, "files": {}})
+
+
+def _is_ours(folder: Path) -> bool:
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        return isinstance(found, dict) and isinstance(found.get("files"), dict)
+    return False
 
 
 def earlier_files(folder: Path) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celljury.errors import ConfigError, OutputError
@@ -18,6 +17,7 @@ from celljury.report.table_xlsx import fits, require_xlsxwriter, write_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from celljury.progress import Progress
 
@@ -79,8 +79,8 @@ def write_tables(
     """Write tables and return the files, in the order of the tables; then the workbook, the article and the index.
 
     ``NAME.tsv``, ``NAME.tex`` and ``NAME.html`` a table, ``tables.xlsx`` with all of them, ``tables.tex``, which inputs
-    all ``NAME.tex``, and ``index.tsv``: a row a table with its files, and in which formats it is left out and why. Files
-    that an earlier index names and this call did not write are removed; all others in the folder stay.
+    all ``NAME.tex``, and ``index.tsv``: a row a table with its files, and in which formats it is left out and why. No
+    file is removed: what an earlier report left is `celljury.report.report_files.remove_earlier`'s.
 
     Parameters
     ----------
@@ -102,7 +102,6 @@ def write_tables(
     n_steps = len(tables) + 1
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = _indexed(folder)
         for i, table in enumerate(tables):
             written[table.name] = _write_one(table, folder, wanted, caption)
             progress("write tables", i + 1, n_steps)
@@ -116,8 +115,6 @@ def write_tables(
             whole.append(ARTICLE)
         write_text(folder / INDEX, tsv_text(_index(tables, wanted, written, whole)))
         names = [*(name for files in written.values() for name in files), *whole, INDEX]
-        for name in earlier - set(names):
-            (folder / name).unlink(missing_ok=True)
         progress("write tables", n_steps, n_steps)
     except OSError as error:
         if isinstance(error, OutputError):
@@ -165,19 +162,6 @@ def _index(
         rows.append({"table": "", "title": "all tables", "rows": None, "files": ";".join(whole), "left_out": ""})
     frame = pd.DataFrame(rows, columns=[column.name for column in _INDEX_COLUMNS])
     return Table("index", "Tables", "A row a table.", _INDEX_COLUMNS, frame)
-
-
-def _indexed(folder: Path) -> set[str]:
-    """Return the files that an earlier index names, as far as they are files of this folder that a call writes."""
-    import csv
-
-    try:
-        with (folder / INDEX).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except (FileNotFoundError, UnicodeDecodeError, csv.Error):
-        return set()
-    named = {name for row in rows for name in (row.get("files") or "").split(";")}
-    return {name for name in named if _NAME.fullmatch(name) and Path(name).suffix[1:] in FORMATS}
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -140,12 +140,24 @@ def test_curators_decisions_are_counted_and_no_review_is_written(reviewed: Run, 
     assert set(decided) <= set(one["cell_ids"])
     assert one["author_annotation_fields"]["n_curated"] == len(decided)
     assert f"Decided by curators: {len(decided)}." in one["rationale"]
+    assert "Of the calls before review: " in document["labelsets"][0]["description"]
     assert not any("reviews" in a for a in document["annotations"])
     if len(decided) == len(one["cell_ids"]):  # the members' agreement was on another term
         assert "mean_agreement" not in one["author_annotation_fields"]
         assert "Agreement" not in one["rationale"]
     calls = written(reviewed, tmp_path / "out.json", calls="calls")
     assert calls["labelsets"][0]["annotation_method"] == "algorithmic"
+
+
+def test_decisions_on_other_calls_are_refused(reviewed: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(reviewed.folder, folder)
+    table = pd.read_parquet(folder / "calls.parquet")
+    table["status"] = table["status"].astype(str)
+    table.loc[table.index[table["status"] == "resolved"][:3], ["term", "status"]] = [None, "unresolved"]
+    table.to_parquet(folder / "calls.parquet", index=False)
+    with pytest.raises(InputError, match=r"3 cells are called otherwise now.*celljury apply"):
+        export_run(Run.open(folder), to="cas", out=tmp_path / "out.json")
 
 
 def test_names_in_any_script_and_with_quotes_come_back_as_they_are(run: Run, tmp_path: Path) -> None:
@@ -197,9 +209,22 @@ RECORD = {"tier": "none", "promise": "No error rate is promised.", "rule": "cali
         ),
         pytest.param(
             GroupCounts(5, 0, 2, 3, 0, 5, None, None), "unknown",
-            "5 cells without a term: 3 on which too few members agree, 2 unlike every type of the reference. Decided by"
-            " curators: 5. Tier: none. No error rate is promised.",
+            "5 cells: decided by curators to be without a term. Decided by curators: 5.",
+            id="no_promise_of_what_curators_decided",
+        ),
+        pytest.param(
+            GroupCounts(5, 0, 2, 3, 0, 0, None, None), "unknown",
+            "5 cells without a term: 3 on which too few members agree, 2 unlike every type of the reference. Tier: none. No"
+            " error rate is promised.",
             id="unknown",
+        ),
+        pytest.param(
+            GroupCounts(5, 0, 0, 0, 2, 2, 0.5, 0.5), "called",
+            "5 cells: consensus of a jury of classifiers on the Cell Ontology, and of these 2 by curators. Agreement (share of"
+            " the cast votes at or below the term): mean 0.50. Support (calibrated probability at or below the term): mean"
+            " 0.50. Flagged for a curator: 2. Decided by curators: 2. What follows speaks of the calls before review. Tier:"
+            " none. No error rate is promised.",
+            id="promise_is_of_the_calls_before_review",
         ),
     ],
 )  # fmt: skip

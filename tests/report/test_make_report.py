@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from review_pack import made_run
 
-from celljury.errors import CelljuryError, ConfigError, MissingColumnError, UnreadableFileError
+from celljury.errors import CelljuryError, ConfigError, MissingColumnError, OutputError, UnreadableFileError
 from celljury.origin import ontology_of
 from celljury.provenance import sha256
 from celljury.report import make as making
@@ -205,6 +205,24 @@ def test_other_folder_takes_all_and_the_run_stays_as_it_is(run: Run, tmp_path: P
     assert hashes(run.folder) == before
     assert {path.name for path in (tmp_path / "out").iterdir()} == OURS
     assert found.page == tmp_path / "out" / PAGE
+
+
+def test_folder_with_a_paper_in_it_is_left_alone(run: Run, tmp_path: Path) -> None:
+    paper = tmp_path / "paper"
+    paper.mkdir()
+    (paper / "references.bib").write_text("@article{mine}", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"holds references\.bib, which no report made"):
+        make_report(run, levels=("cell_class",), out=paper, figures=False)
+    assert [path.name for path in paper.iterdir()] == ["references.bib"]
+
+
+def test_table_that_somebody_changed_stays(run: Run, cells: Path) -> None:
+    first = make_report(run, levels=("cell_class",), by=("disease",), query=cells, figures=False)
+    mine, other = sorted(path for path in first.written if "disease" in path.name)[:2]
+    mine.write_text("changed by hand", encoding="utf-8")
+    make_report(run, levels=("cell_class",), figures=False)
+    assert mine.read_text(encoding="utf-8") == "changed by hand"
+    assert not other.exists()
 
 
 def test_interrupted_before_the_page_it_leaves_the_page_of_before(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

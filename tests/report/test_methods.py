@@ -256,13 +256,14 @@ def test_facts_of_a_review_are_counted_by_cell(tmp_path: Path) -> None:
         [
             (True, False, "i1", "ann;bob", "CL:1", "resolved", "CL:2", "backed_off"),
             (True, False, "i1", "ann;bob", "CL:1", "resolved", "CL:1", "resolved"),
+            (True, False, "i1", "ann;bob", "CL:1", "resolved", "CL:1", "backed_off"),  # confirmed
             (True, False, "i2", "bob", None, "unresolved", None, "unseen"),
             (False, True, "i3", "ann;eve", "CL:2", "resolved", "CL:2", "resolved"),
             (False, False, "", "", "CL:2", "resolved", "CL:2", "resolved"),
         ],
     )
     assert review_facts(run) == {
-        "n_cells": 5, "n_reviewed": 3, "n_changed": 2, "n_conflict": 1, "n_items": 2, "n_reviewers": 2,
+        "n_cells": 6, "n_reviewed": 4, "n_changed": 2, "n_conflict": 1, "n_items": 2, "n_reviewers": 2,
     }  # fmt: skip
 
 

@@ -56,36 +56,13 @@ def test_a_table_of_as_many_rows_as_allowed_is_printed(tmp_path: Path) -> None:
     assert left_out(made.large(MOST_PRINTED + 1), ("tsv", "xlsx")) == ""
 
 
-def test_files_of_tables_that_are_gone_are_removed_and_others_stay(tmp_path: Path) -> None:
-    write_tables([named("old"), named("kept")], tmp_path, caption=())
-    for name in ("summary.tsv", "mine.html", "old.md"):
-        (tmp_path / name).write_text("not ours", encoding="utf-8")
-    write_tables([named("kept")], tmp_path, formats=("tsv",), caption=())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "index.tsv",
-        "kept.tsv",
-        "mine.html",
-        "old.md",
-        "summary.tsv",
-    ]
-
-
-@pytest.mark.parametrize("name", ["../victim.tsv", "sub/victim.tsv", "victim.py", "", ".tsv"])
-def test_an_index_of_someone_else_removes_nothing_it_should_not(tmp_path: Path, name: str) -> None:
-    folder = tmp_path / "tables"
-    (folder / "sub").mkdir(parents=True)
-    victims = [tmp_path / "victim.tsv", folder / "sub" / "victim.tsv", folder / "victim.py", folder / ".tsv"]
-    for victim in victims:
-        victim.write_text("mine", encoding="utf-8")
-    (folder / "index.tsv").write_text(f"table\tfiles\nx\t{name};../../etc\n", encoding="utf-8")
-    write_tables([named("a")], folder, formats=("tsv",), caption=())
-    assert all(victim.read_text(encoding="utf-8") == "mine" for victim in victims)
-
-
-def test_an_index_that_is_no_table_removes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "index.tsv").write_bytes(b"\xff\xfe\x00")
+def test_files_of_others_stay_whatever_an_index_there_says(tmp_path: Path) -> None:
+    for name in ("supplement.tsv", "mine.html"):
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+    (tmp_path / "index.tsv").write_text("table\tfiles\nx\tsupplement.tsv;mine.html;../../etc\n", encoding="utf-8")
     write_tables([named("a")], tmp_path, formats=("tsv",), caption=())
-    assert (tmp_path / "index.tsv").read_text(encoding="utf-8").startswith("table\ttitle")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "index.tsv", "mine.html", "supplement.tsv"]
+    assert all((tmp_path / name).read_text(encoding="utf-8") == "mine" for name in ("supplement.tsv", "mine.html"))
 
 
 def test_the_same_tables_give_the_same_bytes(tmp_path: Path) -> None:
