@@ -87,11 +87,21 @@ def cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """Give a file to write beside ``path``; it takes that name if all goes well, and goes if not."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file beside its name and rename it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with written_beside(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

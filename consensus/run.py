@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 ROWS = 131_072
@@ -69,32 +71,37 @@ class Run:
             yield pq.read_table(path, columns=columns)
 
 
-def n_called_otherwise(run: Run) -> int:
-    """Return how many cells ``final.parquet`` says were called otherwise than they are: more than 0 = it is of other calls.
+def n_unlike_final(run: Run) -> tuple[int, int]:
+    """Return how many cells stand elsewhere in ``final.parquet``, or have other names; and how many are called otherwise.
 
-    Cells that one of the two files lacks count as well.
+    More than 0 = it is of other calls. Where the two files hold different numbers of cells, the first is the difference.
     """
     import pyarrow.parquet as pq
 
     final, calls = pq.ParquetFile(run.folder / "final.parquet"), pq.ParquetFile(run.calls_path)
     n_final, n_calls = final.metadata.num_rows, calls.metadata.num_rows
     if n_final != n_calls:
-        return abs(int(n_final - n_calls))
+        return abs(int(n_final - n_calls)), 0
     pairs = zip(
-        final.iter_batches(columns=["call_term", "call_status"], batch_size=ROWS),
-        calls.iter_batches(columns=["term", "status"], batch_size=ROWS),
+        final.iter_batches(columns=["cell_id", "call_term", "call_status"], batch_size=ROWS),
+        calls.iter_batches(columns=["cell_id", "term", "status"], batch_size=ROWS),
         strict=True,
     )
-    return sum(_n_unequal(said, found) for said, found in pairs)
+    n_others = n_otherwise = 0
+    for said, found in pairs:
+        name, term, status = (_unequal(said[i], found[i]) for i in range(3))
+        n_others += int(name.sum())
+        n_otherwise += int((term | status).sum())
+    return n_others, n_otherwise
 
 
-def _n_unequal(said: pa.RecordBatch, found: pa.RecordBatch) -> int:
+def _unequal(a: pa.Array, b: pa.Array) -> NDArray[np.bool_]:
+    """Return where two columns of texts differ; a missing text is an empty one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    ours, theirs = ([pc.fill_null(column.cast(pa.string()), "") for column in batch.columns] for batch in (said, found))
-    unequal = pc.or_(*(pc.not_equal(a, b) for a, b in zip(ours, theirs, strict=True)))
-    return int(pc.sum(unequal).as_py() or 0)
+    ours, theirs = (pc.fill_null(column.cast(pa.string()), "") for column in (a, b))
+    return pc.not_equal(ours, theirs).to_numpy(zero_copy_only=False)
 
 
 class _Record(dict[str, Any]):

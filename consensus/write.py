@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celljury.errors import OutputError
+from celljury.errors import CelljuryError, OutputError
+from celljury.provenance import written_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ def write_h5ad(run: Run, query: Any) -> Path:
     to = run.folder / "query.celljury.h5ad"
     columns = call_columns(run)
     voted = frozenset(str(member["name"]) for member in run.record["members"])
-    with _beside(to) as partial:
+    with writing(to) as partial:
         if not hasattr(query, "obs") and _is_h5ad(Path(query)):
             shutil.copyfile(query, partial)
             _replace_obs(partial, lambda obs: _joined(obs, columns, voted))
@@ -43,18 +44,22 @@ def write_h5ad(run: Run, query: Any) -> Path:
 
 
 @contextmanager
-def _beside(to: Path) -> Iterator[Path]:
-    """Give a file to write beside ``to``; it takes that name if all goes well, and goes if not."""
-    partial = to.with_name(to.name + ".partial")
+def writing(to: Path) -> Iterator[Path]:
+    """Give a file to write beside ``to``; it takes that name if all goes well, and goes if not.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full, or the place cannot be written.
+    """
     try:
-        yield partial
-        partial.replace(to)
-    except OutputError:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(to) as partial:
+            yield partial
+    except CelljuryError:
         raise
     except OSError as error:
         raise OutputError.for_path(to, error.strerror or str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 FINAL = ("term", "label", "status", "source", "reviewers")
@@ -81,7 +86,7 @@ def write_final_h5ad(run: Run, final: Path) -> Path | None:
     if not to.is_file():
         return None
     table = pq.read_table(final, columns=["cell_id", *FINAL]).to_pandas().set_index("cell_id")
-    with _beside(to) as partial:
+    with writing(to) as partial:
         shutil.copyfile(to, partial)
         _replace_obs(partial, lambda obs: _with_final(obs, table.add_prefix(f"{PREFIX}final_")))
     return to

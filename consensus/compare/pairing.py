@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from celljury.errors import CellsError
+from celljury.questions import connect, parquet_sql
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from celljury.run import Run
@@ -61,12 +59,8 @@ def pair_cells(run_a: Run, run_b: Run) -> Pairs:
     CellsError
         If no cell is in both, or a name occurs twice in a run.
     """
-    import duckdb
-
-    a, b = (_quoted(run.calls_path) for run in (run_a, run_b))
-    config = {"memory_limit": MEMORY, "temp_directory": tempfile.gettempdir(), "threads": "1",
-              "autoinstall_known_extensions": "false"}  # fmt: skip
-    with duckdb.connect(config=config) as connection:
+    a, b = (parquet_sql(run.calls_path) for run in (run_a, run_b))
+    with connect(memory=MEMORY) as connection:
 
         def ask(sql: str) -> dict[str, Any]:
             return dict(connection.execute(sql).fetchnumpy())
@@ -103,9 +97,3 @@ def pair_cells(run_a: Run, run_b: Run) -> Pairs:
 def _rows(column: Any) -> Rows:
     """Return row numbers, -1 where a cell has no partner."""
     return np.ma.filled(np.ma.asarray(column, dtype=np.int64), -1)
-
-
-def _quoted(path: Path) -> str:
-    # DuckDB takes a path for a pattern: signs of one are written so that they mean themselves.
-    plain = "".join(f"[{sign}]" if sign in "[*?" else sign for sign in str(path))
-    return "read_parquet('" + plain.replace("'", "''") + "', file_row_number = true)"

@@ -13,7 +13,7 @@ from celljury.config import Config
 from celljury.errors import InputError, UnreadableFileError
 from celljury.origin import ontology_of
 from celljury.reasons import Reason
-from celljury.run import Run, n_called_otherwise
+from celljury.run import Run, n_unlike_final
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,18 +197,17 @@ def _add_decisions(run: Run, ontology: CellOntology, found: dict[str, Any], n: i
             f"{path} is of other calls: it has {file.metadata.num_rows:,} cells, the run {n:,}. Run celljury apply."
         )
         raise UnreadableFileError(message)
-    if n_otherwise := n_called_otherwise(run):
+    n_others, n_otherwise = n_unlike_final(run)
+    if n_others:
+        message = f"{path} is of other cells than calls.parquet. Run celljury apply {run.folder}."
+        raise UnreadableFileError(message)
+    if n_otherwise:
         message = (
             f"{path} is of other calls: {n_otherwise:,} cells are called otherwise. Run celljury apply {run.folder}."
         )
         raise UnreadableFileError(message)
     at = 0
-    calls = pq.ParquetFile(run.calls_path).iter_batches(batch_size=ROWS, columns=["cell_id"])
-    columns = ["cell_id", "term", "status", "reviewed"]
-    for batch, own in zip(file.iter_batches(batch_size=ROWS, columns=columns), calls, strict=True):
-        if not batch["cell_id"].equals(own["cell_id"]):
-            message = f"{path} is of other cells than calls.parquet. Run celljury apply {run.folder}."
-            raise UnreadableFileError(message)
+    for batch in file.iter_batches(batch_size=ROWS, columns=["term", "status", "reviewed"]):
         rows = slice(at, at := at + len(batch))
         decided = batch["reviewed"].to_numpy(zero_copy_only=False)
         found["decided"][rows] = decided

@@ -11,6 +11,7 @@ from celljury.calls import STATUS_NAMES
 from celljury.compare.causes import How, why
 from celljury.compare.kinds import Change
 from celljury.ontology.patterns import distinct_rows
+from celljury.provenance import written_beside
 from celljury.votes import name_column
 
 if TYPE_CHECKING:
@@ -66,27 +67,22 @@ def write_cells(path: Path, both: Both, judged: Judged) -> int:
     """
     import pyarrow.parquet as pq
 
-    partial = path.with_name(path.name + ".partial")
     step, n = 131_072, 0
     names_a, names_b = (_cell_names(side.run.calls_path) for side in (both.a, both.b))
-    try:
-        with pq.ParquetWriter(partial, _schema(), compression="zstd") as writer:
-            for start in range(0, both.pairs.n_common, step):
-                table = _common_cells(both, judged, slice(start, start + step), names_a)
+    with written_beside(path) as partial, pq.ParquetWriter(partial, _schema(), compression="zstd") as writer:
+        for start in range(0, both.pairs.n_common, step):
+            table = _common_cells(both, judged, slice(start, start + step), names_a)
+            writer.write_table(table)
+            n += len(table)
+        lone = (
+            (both.a, both.pairs.only_a, ONLY_A, names_a),
+            (both.b, both.pairs.only_b, ONLY_B, names_b),
+        )
+        for side, rows, change, names in lone:
+            for start in range(0, len(rows), step):
+                table = _lone_cells(side, rows[start : start + step], change, names)
                 writer.write_table(table)
                 n += len(table)
-            lone = (
-                (both.a, both.pairs.only_a, ONLY_A, names_a),
-                (both.b, both.pairs.only_b, ONLY_B, names_b),
-            )
-            for side, rows, change, names in lone:
-                for start in range(0, len(rows), step):
-                    table = _lone_cells(side, rows[start : start + step], change, names)
-                    writer.write_table(table)
-                    n += len(table)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return n
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import numpy as np
 
 from celljury.export.cas_words import LONGEST_TITLE, GroupCounts, cut, rationale
-from celljury.export.store_copy import beside
 from celljury.origin import ontology_of
+from celljury.write import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def write_cas(columns: RunColumns, to: Path, *, about: Publication = Publication
         message = f"{n:,} cells in annotations, {columns.n_cells:,} in the run: a cell is not in exactly one"
         raise RuntimeError(message)
     head, not_given = _head(columns, about, curated=bool(table["curated"].any()))
-    with beside(to) as partial, partial.open("w", encoding="utf-8") as file:
+    with writing(to) as partial, partial.open("w", encoding="utf-8") as file:
         # Every key and value but the last brace; annotations follow as the last key.
         file.write(json.dumps(head, indent=1, ensure_ascii=False)[:-2])
         file.write(',\n "annotations": [')

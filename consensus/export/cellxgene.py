@@ -12,8 +12,9 @@ from celljury.export.archive_terms import UNKNOWN, ArchiveTerm, archive_ontology
 from celljury.export.obs_columns import add_calls, add_columns, column_order, modern_obs, set_order
 from celljury.export.provenance_of import provenance_of, write_provenance
 from celljury.export.run_columns import plain_values
-from celljury.export.store_copy import beside, copy_as_h5ad
+from celljury.export.store_copy import copy_as_h5ad
 from celljury.origin import ontology_of
+from celljury.write import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ def write_cellxgene(columns: RunColumns, query: QueryFile, to: Path) -> Submissi
     taken = archive_terms(distinct.tolist(), ontology_of(columns.run), archive)
     exported = np.full(len(term), UNKNOWN, dtype=object)
     exported[named] = np.array([taken[one].to for one in distinct], dtype=object)[code.ravel()]
-    with beside(to) as partial:
+    with writing(to) as partial:
         copy_as_h5ad(query, partial)
         with h5py.File(partial, "r+") as file:
             obs = modern_obs(file)

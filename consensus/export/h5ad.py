@@ -8,7 +8,8 @@ import h5py
 
 from celljury.export.obs_columns import add_calls, modern_obs
 from celljury.export.provenance_of import provenance_of, write_provenance
-from celljury.export.store_copy import beside, copy_as_h5ad
+from celljury.export.store_copy import copy_as_h5ad
+from celljury.write import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def write_h5ad(columns: RunColumns, query: QueryFile, to: Path) -> None:
     UnreadableFileError
         If the query is damaged.
     """
-    with beside(to) as partial:
+    with writing(to) as partial:
         copy_as_h5ad(query, partial)
         with h5py.File(partial, "r+") as file:
             add_calls(modern_obs(file), columns, query.rows)

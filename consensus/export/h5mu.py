@@ -10,7 +10,8 @@ import numpy as np
 from celljury.errors import InputError, UnreadableFileError
 from celljury.export.obs_columns import add_calls, modern_obs
 from celljury.export.provenance_of import provenance_of, write_provenance
-from celljury.export.store_copy import beside, copy_as_h5mu
+from celljury.export.store_copy import copy_as_h5mu
+from celljury.write import writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def write_h5mu(columns: RunColumns, query: QueryFile, to: Path) -> None:
             " h5ad, or name the MuData of these cells with --query."
         )
         raise InputError(message)
-    with beside(to) as partial:
+    with writing(to) as partial:
         copy_as_h5mu(query, partial)
         with h5py.File(partial, "r+") as file:
             add_calls(modern_obs(file["mod"][RNA]), columns, query.rows)

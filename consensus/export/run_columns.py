@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from celljury.errors import InputError, UnreadableFileError
-from celljury.run import n_called_otherwise
+from celljury.run import n_unlike_final
 from celljury.write import FINAL, PREFIX
 
 if TYPE_CHECKING:
@@ -67,16 +67,17 @@ class RunColumns:
                 )
                 raise InputError(message)
             return cls(run, "calls", names)
-        if not np.array_equal(_table(final, ["cell_id"])["cell_id"].to_numpy(), names):
+        n_others, n_otherwise = n_unlike_final(run)
+        if n_others:
             message = (
                 f"{final} does not hold this run's cells: it was applied to an earlier run in this folder. Apply again:"
                 f" celljury apply {run.folder}; or export the calls with --calls calls."
             )
             raise InputError(message)
-        if n := n_called_otherwise(run):
+        if n_otherwise:
             message = (
-                f"{final} is of other calls: {n:,} cells are called otherwise now. Apply the decisions again: celljury apply"
-                f" {run.folder}; or export the calls with --calls calls."
+                f"{final} is of other calls: {n_otherwise:,} cells are called otherwise now. Apply the decisions again: celljury"
+                f" apply {run.folder}; or export the calls with --calls calls."
             )
             raise InputError(message)
         return cls(run, "final", names)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import h5py
 
-from celljury.errors import CelljuryError, OutputError
 from celljury.stores import open_store, reading
 
 if TYPE_CHECKING:
@@ -23,28 +22,6 @@ SIGN: Final = b"MuData (format-version=0.1.0;creator=celljury;creator-version=0)
 
 # Groups that hold elements of their own; anything else is one element, which anndata reads and writes.
 _HOLDERS: Final = ("anndata", "MuData", "dict", "raw", "")
-
-
-@contextmanager
-def beside(to: Path) -> Iterator[Path]:
-    """Give a file to write beside ``to``; it takes that name if all goes well, and goes if not.
-
-    Raises
-    ------
-    OutputError
-        If the disk is full, or the place cannot be written.
-    """
-    partial = to.with_name(to.name + ".partial")
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(to)
-    except CelljuryError:
-        raise
-    except OSError as error:
-        raise OutputError.for_path(to, error.strerror or str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def copy_as_h5ad(query: QueryFile, to: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from celljury.report.levels import level_file_stem
 from celljury.report.table import Table, TableColumn
-from celljury.report.tally import LABELS, UNRESOLVED, UNSEEN
+from celljury.report.tally import UNRESOLVED, UNSEEN, place_label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def confusion_rows(counted: Counted, level: Level, truth: Truth) -> pd.DataFrame
     import pyarrow as pa
 
     ontology = counted.ontology
-    rollup = np.arange(len(ontology), dtype=np.int32) if level.slim is None else level.slim.rollup
+    rollup = level.rollup(ontology)
     true_place = np.append(rollup, np.int32(NOT_KNOWN))[truth.i_term]  # -1 finds the last
     places = pa.table({"id": pa.array(ontology.ids, pa.string()), "place": pa.array(rollup, pa.int32())})
     known = pa.table({"row": np.arange(counted.n_cells, dtype=np.int64), "place": pa.array(true_place, pa.int32())})
@@ -84,10 +84,8 @@ def _confusion(counted: Counted, level: Level, truth: Truth) -> Table:
     rows, total = rows.iloc[order].reset_index(drop=True), total.iloc[order].reset_index(drop=True)
     frame = pd.DataFrame(
         {
-            "true_term": [_id(p, ontology) for p in rows["truth"]],
-            "true_label": [_label(p, ontology) for p in rows["truth"]],
-            "called_term": [_id(p, ontology) for p in rows["called"]],
-            "called_label": [_label(p, ontology) for p in rows["called"]],
+            **dict(zip(("true_term", "true_label"), _named(rows["truth"], ontology), strict=True)),
+            **dict(zip(("called_term", "called_label"), _named(rows["called"], ontology), strict=True)),
             "n_cells": rows["n_cells"],
             "share": rows["n_cells"] / total,
             "same": np.where((rows["truth"] == rows["called"]) & (rows["truth"] >= 0), "yes", ""),
@@ -135,9 +133,7 @@ def _with_totals(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _id(place: int, ontology: CellOntology) -> str:
-    return ontology.ids[place] if place >= 0 else ""
-
-
-def _label(place: int, ontology: CellOntology) -> str:
-    return ontology.labels[place] if place >= 0 else LABELS.get(place, "(not known)")
+def _named(place: pd.Series, ontology: CellOntology) -> tuple[list[str], list[str]]:
+    """Return ids and labels of places."""
+    said = [("", "(not known)") if p == NOT_KNOWN else place_label(int(p), ontology) for p in place]
+    return [term for term, _ in said], [label for _, label in said]

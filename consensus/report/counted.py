@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from celljury.errors import UnreadableFileError
+from celljury.questions import connect, parquet_sql
+from celljury.run import n_unlike_final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,15 +106,12 @@ class Counted:
         tables
             Arrow tables or frames that the question names.
         """
-        import duckdb
         import pyarrow as pa
 
-        # Threads: celljury takes one unless it is told otherwise. Nothing may be fetched from elsewhere.
-        config = {"memory_limit": MEMORY, "temp_directory": tempfile.gettempdir(), "autoinstall_known_extensions": "false",
-                  "autoload_known_extensions": "false", "threads": "1", "preserve_insertion_order": "false"}  # fmt: skip
         codes = {f"group_{i}": groups.code for i, groups in enumerate(self.groups)}
         own = pa.table({"row": np.arange(self.n_cells, dtype=np.int64), **codes})
-        with duckdb.connect(config=config) as connection:
+        with connect(memory=MEMORY) as connection:
+            connection.execute("SET preserve_insertion_order = false")
             connection.register("own", own)
             for name, table in tables.items():
                 connection.register(name, table)
@@ -192,12 +190,6 @@ def counted_cells(
     return replace(counted, source="final", counts={})
 
 
-def parquet_sql(path: Path) -> str:
-    """Return how SQL reads one parquet file, with ``file_row_number``; signs of patterns in its path mean themselves."""
-    plain = "".join(f"[{sign}]" if sign in "[*?" else sign for sign in str(path))
-    return f"read_parquet({_quoted(plain)}, file_row_number = true)"
-
-
 def _columns_of(path: Path) -> frozenset[str]:
     """Return the columns of a parquet file; raises UnreadableFileError where there is none."""
     import pyarrow as pa
@@ -230,12 +222,7 @@ def _check_final(counted: Counted) -> None:
             f"{path} is of other calls: it has {n_final:,} cells, {run.calls_path.name} {counted.n_cells:,}. {again}"
         )
         raise UnreadableFileError(message)
-    found = counted.query(
-        "SELECT count(*) FILTER (f.cell_id IS DISTINCT FROM c.cell_id) AS cells,"
-        " count(*) FILTER (coalesce(f.call_term, '') <> coalesce(c.term, '') OR f.call_status <> c.status) AS calls"
-        f" FROM {parquet_sql(path)} f JOIN {parquet_sql(run.calls_path)} c ON c.file_row_number = f.file_row_number"
-    )
-    n_others, n_calls = int(found["cells"].iloc[0]), int(found["calls"].iloc[0])
+    n_others, n_calls = n_unlike_final(run)
     if n_others or n_calls:
         what = (
             f"{n_others:,} cells stand elsewhere or have other names"
@@ -244,8 +231,3 @@ def _check_final(counted: Counted) -> None:
         )
         message = f"{path} is of other calls: {what} in {run.calls_path.name}. {again}"
         raise UnreadableFileError(message)
-
-
-def _quoted(text: str) -> str:
-    """Return a text as SQL."""
-    return "'" + text.replace("'", "''") + "'"

@@ -10,6 +10,7 @@ from functools import wraps
 from html import escape
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
+from celljury.provenance import written_beside
 from celljury.report.figure_text import wrapped
 
 if TYPE_CHECKING:
@@ -172,9 +173,8 @@ def save_figure(
     written = {}
     for suffix in formats:
         path = stem.with_name(stem.name + suffix)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(_rendered(figure, suffix, title=title, alt=alt))
-        partial.replace(path)
+        with written_beside(path) as partial:
+            partial.write_bytes(_rendered(figure, suffix, title=title, alt=alt))
         written[suffix] = path
     return written
 

@@ -97,7 +97,7 @@ def claim(folder: Path) -> None:
     OutputError
         If files that a report would replace are there, and no report made them.
     """
-    if _is_ours(folder):
+    if _listed(folder) is not None:
         return
     theirs = [name for name in (PAGE, ABOUT, "methods.md", "references.bib", "tables/tables.xlsx", "tables/index.tsv")
               if (folder / name).exists()]  # fmt: skip
@@ -106,20 +106,18 @@ def claim(folder: Path) -> None:
     write_json(folder / ABOUT, {"unfinished": True, "files": {}})
 
 
-def _is_ours(folder: Path) -> bool:
-    with suppress(OSError, ValueError):
-        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        return isinstance(found, dict) and isinstance(found.get("files"), dict)
-    return False
-
-
 def earlier_files(folder: Path) -> dict[str, str]:
     """Return the files of an earlier report there, with their hashes."""
+    return _listed(folder) or {}
+
+
+def _listed(folder: Path) -> dict[str, str] | None:
+    """Return what ``report.json`` lists; None where there is none of ours."""
     with suppress(OSError, ValueError, AttributeError):
         found = json.loads((folder / ABOUT).read_text(encoding="utf-8")).get("files")
         if isinstance(found, dict):
             return {str(name): str(digest) for name, digest in found.items()}
-    return {}
+    return None
 
 
 def remove_earlier(folder: Path, before: Mapping[str, str], paths: Iterable[Path]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from celljury.report.counted import parquet_sql
+from celljury.questions import parquet_sql
 from celljury.report.review_counts import final_rows
 from celljury.report.table import Table, TableColumn
 

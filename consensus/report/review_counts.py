@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from celljury.errors import UnreadableFileError
-from celljury.report.counted import parquet_sql
+from celljury.questions import parquet_sql
 
 if TYPE_CHECKING:
     from pathlib import Path

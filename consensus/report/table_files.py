@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celljury.errors import ConfigError, OutputError
 from celljury.progress import silent
-from celljury.provenance import write_text
+from celljury.provenance import write_text, written_beside
 from celljury.report.table import Table, TableColumn
 from celljury.report.table_html import html_page, require_great_tables
 from celljury.report.table_latex import document, latex_text
@@ -16,7 +15,7 @@ from celljury.report.table_tsv import tsv_text
 from celljury.report.table_xlsx import fits, require_xlsxwriter, write_workbook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from celljury.progress import Progress
@@ -107,7 +106,7 @@ def write_tables(
             progress("write tables", i + 1, n_steps)
         whole = []
         if "xlsx" in wanted:
-            with _beside(folder / WORKBOOK) as partial:
+            with written_beside(folder / WORKBOOK) as partial:
                 write_workbook(tables, partial, caption=caption)
             whole.append(WORKBOOK)
         if "tex" in wanted:
@@ -173,14 +172,3 @@ def _check_names(names: Sequence[str]) -> None:
             )
             raise ValueError(message)
         seen.add(name.casefold())
-
-
-@contextmanager
-def _beside(to: Path) -> Iterator[Path]:
-    """Give a file to write beside ``to``; it takes that name if all goes well, and goes if not."""
-    partial = to.with_name(to.name + ".partial")
-    try:
-        yield partial
-        partial.replace(to)
-    finally:
-        partial.unlink(missing_ok=True)

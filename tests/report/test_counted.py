@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from celljury.errors import UnreadableFileError
-from celljury.report.counted import OPTIONAL, Groups, counted_cells, parquet_sql
+from celljury.questions import parquet_sql
+from celljury.report.counted import OPTIONAL, Groups, counted_cells
 from celljury.report.levels import load_levels
 from celljury.report.tally import tally
 
