@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from celljury.errors import CelljuryError, ConfigError, MemberError, MemberUnavailableError
 from celljury.members.arrays import load_arrays
 from celljury.members.base import Block, Member, MemberVotes, Reference
+from celljury.members.cpu_clock import cpu_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,10 +114,10 @@ class Host:
         for module in member_class(order["member"]).modules:
             with suppress(ImportError):  # fit and load say it better
                 import_module(module)  # what it costs is not the member's doing
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), cpu_seconds()
         with threadpool_limits(self.threads):
             answer: dict[str, Any] = getattr(self, order["do"])(order) or {}
-        return answer | {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+        return answer | {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
 
     def fit(self, order: dict[str, Any]) -> dict[str, Any]:
         """Fit one member on the reference in a folder and save it."""
@@ -124,7 +125,7 @@ class Host:
         cls = member_class(order["member"])
         member = cls(seed=order["seed"], threads=order["threads"], **order["settings"]).fit(reference)
         member.save(Path(order["to"]))
-        return {"version": member.library_version(), "settings": member.settings.model_dump(mode="json")}
+        return {"version": member.version_used(), "settings": member.settings.model_dump(mode="json")}
 
     def load(self, order: dict[str, Any]) -> dict[str, Any]:
         """Load one member from its folder; it replaces one that was loaded under the name before."""
@@ -242,7 +243,7 @@ class _Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", "from celljury.engine import serve; serve()", str(self.threads)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, encoding="utf-8",
-                env=os.environ | limits,
+                env=os.environ | limits | {"CELLJURY_WORKER_LOG": str(self.log_path)},
             )  # fmt: skip
         for name, order in list(self.loaded.items()):  # after a crash the survivors are loaded again
             if self.process is None:

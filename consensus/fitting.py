@@ -42,9 +42,9 @@ def check_members(config: Config) -> None:
     for name in {*config.member_names, *config.settings}:
         try:
             cls = member_class(name)
-            cls(seed=config.seed, threads=config.threads, **config.settings.get(name, {}))
+            member = cls(seed=config.seed, threads=config.threads, **config.settings.get(name, {}))
             if config.all_required:
-                cls.require()
+                member.ready()
         except MemberUnavailableError:
             if config.all_required:
                 raise

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
+    from celljury.members.about import About
+
 # Row sums of a member's probabilities may differ from 1 by rounding only.
 SUM_TOLERANCE = 1e-3
 
@@ -120,13 +122,14 @@ class Member(ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["light", "torch"]] = "light"  # members of one kind share a worker process
+    kind: ClassVar[Literal["light", "torch", "remote"]] = "light"  # members of one kind share a worker process
     modules: ClassVar[tuple[str, ...]] = ()  # what must be importable
     distribution: ClassVar[str] = "scikit-learn"  # whose version is recorded
     extra: ClassVar[str] = ""  # pip install 'celljury[extra]'
     strangeness: ClassVar[str] = ""  # what the out-of-reference score is; empty = none
     classifier: ClassVar[bool] = False  # its probability is a claim about types, not a share of neighbours
     heavy: ClassVar[bool] = False  # training again takes minutes: cross-fitted in few folds, not predicted again
+    about: ClassVar[About | None] = None  # what `celljury members describe` says of it
     Settings: ClassVar[type[MemberSettings]] = MemberSettings
 
     def __init__(self, *, seed: int = 0, threads: int = 1, **settings: Any) -> None:
@@ -165,6 +168,14 @@ class Member(ABC):
         except PackageNotFoundError:
             return f"{cls.distribution} unknown"
 
+    def ready(self) -> None:
+        """Raise MemberUnavailableError where this member, with its settings, lacks what it needs."""
+        self.require()
+
+    def version_used(self) -> str:
+        """Return the version that is recorded: of the library, unless the member knows more."""
+        return self.library_version()
+
     # The contract -----------------------------------------------------------------------------------------------
 
     def fit(self, reference: Reference) -> Self:
@@ -177,7 +188,7 @@ class Member(ABC):
         MemberUnavailableError
             If the member's library is not installed.
         """
-        self.require()
+        self.ready()
         if len(reference.terms) < 2:
             only = ", ".join(reference.terms) or "none"
             message = f"a reference needs at least two cell types to learn from, got: {only}"
@@ -240,7 +251,7 @@ class Member(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         state = {
             "member": self.name,
-            "library": self.library_version(),
+            "library": self.version_used(),
             "seed": self.seed,
             "threads": self.threads,
             "settings": self.settings.model_dump(mode="json"),
@@ -254,9 +265,9 @@ class Member(ABC):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read a member that `save` wrote; no file of it can run code."""
-        cls.require()
         state = json.loads((folder / "member.json").read_text(encoding="utf-8"))
         member = cls(seed=state["seed"], threads=state["threads"], **state["settings"])
+        member.ready()
         member.terms = tuple(state["terms"])
         member.genes = tuple(state["genes"])
         member.gene_share = np.asarray(load_arrays(folder / "member.npz")["gene_share"], np.float64)

@@ -192,7 +192,9 @@ def check_votes_keep_the_contract(trial: Trial) -> None:
     votes, n_cells = trial.votes, trial.query.n_cells
     require(votes.mass.dtype == np.float32 and votes.mass.shape == (n_cells, len(TERMS)), f"mass {votes.mass.shape}")
     require(votes.strange.dtype == np.float32 and votes.strange.shape == (n_cells,), f"strange {votes.strange.shape}")
-    require(bool(trial.member.name) and trial.member.kind in ("light", "torch"), "a member has a name and a kind")
+    require(
+        bool(trial.member.name) and trial.member.kind in ("light", "torch", "remote"), "a member has a name and a kind"
+    )
     scored = bool(np.isfinite(votes.strange).any())
     require(scored == bool(trial.member.strangeness), "`strangeness` says what the score is, empty if there is none")
     for kind, values in votes.signals.items():

@@ -1,0 +1,1 @@
+"""What runs in other interpreters: plain files that know nothing of celljury, found by name by `exchange`."""
