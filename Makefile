@@ -28,11 +28,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	.validators/bin/pip install --quiet --requirement $<
 	touch $@
 
+# Members whose libraries cannot live beside ours have interpreters of their own; tests use these, not the user's.
+.environments/.installed: $(wildcard data/environments/*.txt) | $(VENV)/.installed
+	CELLJURY_ENVIRONMENTS=$(abspath .environments) $(BIN)/celljury members install --all
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/celljury demo --out demo --overwrite
 
-test: $(VENV)/.installed-dev .validators/.installed
-	PATH="$(abspath $(BIN)):$$PATH" scripts/check.sh
+test: $(VENV)/.installed-dev .validators/.installed .environments/.installed
+	PATH="$(abspath $(BIN)):$$PATH" CELLJURY_ENVIRONMENTS=$(abspath .environments) scripts/check.sh
 
 lint: $(VENV)/.installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" scripts/check.sh lint

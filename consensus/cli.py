@@ -13,6 +13,7 @@ import typer
 from celljury import __version__
 from celljury.cli_compare import compare
 from celljury.cli_export import export
+from celljury.cli_members import doctor, members_app
 from celljury.cli_report import EXAMPLES as REPORT_EXAMPLES
 from celljury.cli_report import report
 from celljury.cli_review import apply, review
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 ontology_app = typer.Typer(no_args_is_help=True, help="Look terms of the Cell Ontology up.")
 app.add_typer(ontology_app, name="ontology")
+app.add_typer(members_app, name="members")
 
 Config_ = Annotated[Path | None, typer.Option("--config", help="TOML file of settings (docs/configuration.md).")]
 Seed = Annotated[int | None, typer.Option(help="Seeds every random choice.", show_default="0")]
@@ -265,6 +267,7 @@ app.command(epilog="Example: [bold]celljury review run[/bold]")(review)
 app.command(epilog="Example: [bold]celljury apply run[/bold]")(apply)
 app.command(epilog=REPORT_EXAMPLES)(report)
 app.command(epilog="Example: [bold]celljury export run --to h5ad --out calls.h5ad[/bold]")(export)
+app.command(epilog="Example: [bold]celljury doctor[/bold]")(doctor)
 app.command(epilog="Example: [bold]celljury compare run-2025 run-2026 --out changes[/bold]")(compare)
 
 

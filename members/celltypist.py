@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from celljury.errors import ConfigError, GenesError, UntrustedModelError
+from celljury.members.about import About
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberSettings, MemberVotes, Reference
 from celljury.members.celltypist_library import annotated, import_celltypist, load_model, read_label_map
@@ -79,6 +80,26 @@ class CellTypist(Member):
     classifier: ClassVar[bool] = True
     distribution = "celltypist"
     extra = "celltypist"
+    about: ClassVar[About] = About(
+        what=(
+            "CellTypist: one logistic regression a type against all others, learned on the reference or "
+            "taken from a model of yours."
+        ),
+        needs="Nothing; for a pretrained model its .pkl file, a label map and --trust-model.",
+        score=(
+            "Each type's sigmoid over their sum. A low one says that types are near each other, not that the "
+            "cell is new."
+        ),
+        right=(
+            "Quick labels of immune cells, above all with a published model that knows more types than the reference."
+        ),
+        fails=(
+            "Input that is not log1p of counts per 10,000 (refused here); asked to map cells of another "
+            "tissue than its model's."
+        ),
+        licence="MIT",
+        cite=("CellTypist: Dominguez Conde 2022, doi:10.1126/science.abl5197",),
+    )
     Settings: ClassVar[type[MemberSettings]] = CellTypistSettings
 
     coef: NDArray[np.float64]  # (n_classes, n_genes), of genes divided by scale; (1, n_genes) for two classes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from celljury.members.about import About
 from celljury.members.latent import LatentMember
 from celljury.members.scvi_training import (
     NetworkSettings,
@@ -56,6 +57,23 @@ class Scanvi(LatentMember):
     name: ClassVar[str] = "scanvi"
     classifier: ClassVar[bool] = True
     strangeness: ClassVar[str] = "mean distance to the nearest reference cells in scANVI's latent space"
+    about: ClassVar[About] = About(
+        what=(
+            "scANVI: scVI's network with a classifier on its latent space, the query's batches added by "
+            "scArches surgery."
+        ),
+        score=(
+            "Its classifier's softmax, overconfident: cells of types it never saw got .77 on average, so it "
+            "never says that a cell belongs."
+        ),
+        right="A well labelled reference of the query's tissue.",
+        fails="Labels carve its latent space: continua collapse onto types, new states get a confident wrong label.",
+        licence="BSD-3-Clause",
+        cite=(
+            "scANVI: Xu 2021, doi:10.15252/msb.20209620",
+            "scArches: Lotfollahi 2022, doi:10.1038/s41587-021-01001-7",
+        ),
+    )
     Settings: ClassVar[type[MemberSettings]] = ScanviSettings
 
     def _train(self, cells: TrainingCells) -> Network:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from celljury.members.about import About
 from celljury.members.latent import LatentMember
 from celljury.members.scvi_training import NetworkSettings, trained_scvi
 
@@ -41,6 +42,20 @@ class ScviKnn(LatentMember):
 
     name: ClassVar[str] = "scvi_knn"
     strangeness: ClassVar[str] = "mean distance to the nearest reference cells in scVI's latent space"
+    about: ClassVar[About] = About(
+        what=(
+            "scVI on the reference, the query's batches added by scArches surgery, nearest reference cells "
+            "in the latent space vote."
+        ),
+        score="The neighbours' weighted share of each type; a cell of no known type has neighbours, too.",
+        right="A joint embedding is wanted for batches that the reference never saw.",
+        fails="The reference lacks the query's biology: the new cells land somewhere all the same.",
+        licence="BSD-3-Clause",
+        cite=(
+            "scVI: Lopez 2018, doi:10.1038/s41592-018-0229-2",
+            "scArches: Lotfollahi 2022, doi:10.1038/s41587-021-01001-7",
+        ),
+    )
     Settings: ClassVar[type[MemberSettings]] = ScviKnnSettings
 
     def _train(self, cells: TrainingCells) -> Network:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from celljury.members.about import About
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberSettings, MemberVotes, Reference
 from celljury.members.subsample import cap_per_term, halves
@@ -94,6 +95,17 @@ class SingleR(Member):
     distribution = "singler"
     extra = "singler"
     strangeness = "1 - SingleR's best score (a Spearman correlation)"
+    about: ClassVar[About] = About(
+        what=(
+            "SingleR: Spearman correlation of a cell with reference cells over marker genes, fine-tuned "
+            "between the best types."
+        ),
+        score="A softmax of its scores at a temperature learned on held-out reference cells; pruned cells abstain.",
+        right="Few reference cells, other technologies: ranks do not mind depth or scale.",
+        fails="Types that differ by few genes; many reference cells of one type, whose quantile wins by numbers.",
+        licence="MIT",
+        cite=("SingleR: Aran 2019, doi:10.1038/s41590-018-0276-y",),
+    )
     Settings: ClassVar[type[MemberSettings]] = SingleRSettings
 
     expression: csr_matrix  # log1p CP10k of the reference cells kept (n_cells, n_genes)
