@@ -163,11 +163,12 @@ def fit(
         _one_of(on_unmapped, ("stop", "abstain"), "--on-unmapped")
         from celljury.api import fit as run_fit
         from celljury.config import Config
+        from celljury.fitting import trusting
 
         settings = Config.read(
-            config, members=_names(members), counts=counts, seed=seed, threads=threads, engine=engine,
-            settings__celltypist__trust_model=trust_model or None,
-        )  # fmt: skip
+            config, members=_names(members), counts=counts, seed=seed, threads=threads, engine=engine
+        )
+        settings = trusting(settings) if trust_model else settings
         jury = run_fit(
             reference, labels=labels, batch=batch, donor=donor, out=out, label_map=label_map,
             on_unmapped="abstain" if on_unmapped == "abstain" else "stop", config=settings, resume=resume,

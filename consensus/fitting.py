@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
+from celljury.config import Config
 from celljury.engine import member_class, record_answer, save_block
 from celljury.errors import CellsError, MemberError, MemberUnavailableError
 from celljury.genes import GeneTable, gene_names, lead_over_others, select_genes, sum_duplicates
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from celljury.cells import Cells
-    from celljury.config import Config
     from celljury.engine import Bench
     from celljury.labels import MappedColumn
     from celljury.ontology.graph import CellOntology
@@ -48,6 +49,16 @@ def check_members(config: Config) -> None:
         except MemberUnavailableError:
             if config.all_required:
                 raise
+
+
+def trusting(config: Config) -> Config:
+    """Return the settings with leave to load the models that they name, for every member that asks for it."""
+    asking: dict[str, Any] = {}
+    for name in {*config.member_names, *config.settings}:
+        with suppress(MemberUnavailableError):
+            if "trust_model" in member_class(name).Settings.model_fields:
+                asking[f"settings__{name}__trust_model"] = True
+    return Config.read(base=config, **asking)
 
 
 @dataclass(frozen=True, slots=True)
