@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import made_records as made
@@ -12,6 +13,7 @@ import pytest
 
 from celljury.report.citations import Citation, bibtex, citations_of, published, reference_line
 from celljury.report.methods import methods_text
+from celljury.report.methods_members import member_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +60,7 @@ def test_each_reference_has_what_bibtex_requires() -> None:
         assert set(fields) >= REQUIRED[kind], key
         assert key == "celljury" or "doi" in fields or fields["url"].startswith("https://"), key
         if "doi" in fields:
-            assert re.fullmatch(r"10\.\d{4,5}/[A-Za-z0-9./-]+", fields["doi"]), key
+            assert re.fullmatch(r"10\.\d{4,5}/[A-Za-z0-9.:/-]+", fields["doi"]), key
         assert all(text.isascii() for text in fields.values()), key
 
 
@@ -144,13 +146,34 @@ def test_umap_is_cited_where_it_is_drawn() -> None:
     assert "mcinnes2018" not in keys(made.annotated(), embedding="pca")
 
 
+def with_all_members(record: dict[str, Any]) -> dict[str, Any]:
+    """A run on which every member of celljury votes, the foundation model in both architectures."""
+    there = {member["name"] for member in record["members"]}
+    further = [
+        {**record["members"][0], "name": point.name, "settings": settings}
+        for point in entry_points(group="celljury.members")
+        if point.name not in there
+        for settings in (
+            [{"architecture": "geneformer"}, {"architecture": "scgpt"}] if point.name == "foundation" else [{}]
+        )
+    ]
+    return {**record, "members": [*record["members"], *further]}
+
+
+@pytest.mark.parametrize("name", sorted(point.name for point in entry_points(group="celljury.members")))
+def test_every_member_is_said_in_a_phrase_of_its_own(name: str) -> None:
+    member = {"name": name, "version": "", "settings": {}}
+    assert member_text(member, genes_share=1.0) != name
+
+
 def test_text_and_references_name_the_same() -> None:
     more: dict[str, Any] = {"evaluation": made.EVALUATION, "review": made.REVIEW, "embedding": "umap"}
-    text = " ".join(methods_text(made.annotated(tier="cell"), **more))
-    found = citations_of(made.annotated(tier="cell"), **more)
+    record = with_all_members(made.annotated(tier="cell"))
+    text = " ".join(methods_text(record, **more))
+    found = citations_of(record, **more)
     assert [citation.key for citation in found] == sorted({*published(), "celljury"}), "every reference has its use"
     assert all(citation.short in text for citation in found if citation.key != "celljury")
-    assert len(set(re.findall(r"[A-Z]\S+(?: \S+)?(?: et al\.| and Skene) \d{4}", text))) >= len(found) - 1
+    assert len(set(re.findall(r"[A-Z]\S+(?: \S+)?(?: et al\.| and \S+)? \d{4}", text))) >= len(found) - 1
 
 
 def test_bibtex_itself_reads_them(tmp_path: Path) -> None:
