@@ -25,8 +25,9 @@ SAME_AS = {
     "geneformer": "foundation", "scgpt": "foundation",
     "totalvi": "totalvi_knn",
     "rf": "random_forest", "support_vector": "svm",
-    "knn_on_harmony": "harmony_knn", "harmony": "harmony_knn",
-    "knn_on_bbknn": "bbknn",
-    "knn_on_scanorama": "scanorama_knn", "scanorama": "scanorama_knn",
+    "knn_scvi": "scvi_knn",
+    "knn_on_harmony": "harmony_knn", "knn_harmony": "harmony_knn", "harmony": "harmony_knn",
+    "knn_on_bbknn": "bbknn", "knn_bbknn": "bbknn",
+    "knn_on_scanorama": "scanorama_knn", "knn_scanorama": "scanorama_knn", "scanorama": "scanorama_knn",
     "panhumanpy": "panhuman_azimuth",
 }  # fmt: skip

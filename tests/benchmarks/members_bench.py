@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
@@ -32,6 +32,9 @@ from celljury.engine import member_class  # noqa: E402
 from celljury.members.base import Block, Reference  # noqa: E402
 from celljury.members.cpu_clock import cpu_seconds  # noqa: E402
 from celljury.roster import roster  # noqa: E402
+
+if TYPE_CHECKING:
+    from pairs import Made
 
 MB = 1024**2
 TABLE = Path(__file__).resolve().parents[2] / "data" / "members_measured.tsv"
@@ -77,7 +80,7 @@ def _one(name: str, pair: str, kept: Path, options: argparse.Namespace) -> None:
 
 def measure(name: str, pair: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Fit one member on a pair's reference and let it vote on its query."""
-    reference, query, truth = cells_of(pair)
+    reference, query, truth = cells_of(PAIRS[pair]())
     member = member_class(name)(**settings)
     with Memory() as memory:
         start = cpu_seconds()
@@ -96,9 +99,9 @@ def measure(name: str, pair: str, settings: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cells_of(pair: str) -> tuple[Reference, Block, np.ndarray]:
+def cells_of(made: Made) -> tuple[Reference, Block, np.ndarray]:
     """Return a pair's cells over their shared genes, and the query's true terms."""
-    left, right, facts = PAIRS[pair]()
+    left, right, facts = made
     genes = tuple(left.var_names[left.var_names.isin(right.var_names)])
     terms, label = np.unique(left.obs[TRUTH].astype(str), return_inverse=True)
 
