@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, issparse
 
 from celljury.errors import (
     BatchError,
@@ -19,6 +18,8 @@ from celljury.errors import (
     MissingColumnError,
     UnreadableFileError,
 )
+from celljury.matrices import as_csr, stored_matrix, why_not_counts
+from celljury.proteins import ProteinTable, protein_table
 from celljury.provenance import sha256
 from celljury.stores import open_store, reading, rna_of
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
 # Rows looked at, spread over the file, to tell counts from normalised values before any work; every row that is read
 # later is checked again.
@@ -53,6 +55,8 @@ class Cells:
         Where raw counts were found: ``X``, ``layers['counts']`` or ``raw.X``.
     matrix
         What holds the counts: array, sparse matrix, or a dataset on disk.
+    proteins
+        Surface proteins of the cells; None where none were asked for.
     """
 
     where: str
@@ -62,6 +66,7 @@ class Cells:
     var: pd.DataFrame
     counts_in: str
     matrix: Any
+    proteins: ProteinTable | None = None
 
     @property
     def n_cells(self) -> int:
@@ -79,8 +84,8 @@ class Cells:
             If the file ends before the data.
         """
         with reading(self.where):
-            counts = _as_csr(self.matrix[start:stop])
-        if counts.nnz and (problem := _why_not_counts(counts.data)):
+            counts = as_csr(self.matrix[start:stop])
+        if counts.nnz and (problem := why_not_counts(counts.data)):
             message = (
                 f"{self.where}: {self.counts_in} looks like raw counts, but rows {start}-{stop - 1} are not: {problem}."
             )
@@ -125,7 +130,7 @@ class Cells:
         return codes.astype(np.int32), tuple(str(batch) for batch in names)
 
 
-def open_cells(source: Any, *, counts: str = "auto") -> Cells:
+def open_cells(source: Any, *, counts: str = "auto", proteins: str | None = None) -> Cells:
     """Open a file or object and find its raw counts.
 
     Parameters
@@ -135,6 +140,8 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
     counts
         ``auto`` looks in ``layers["counts"]``, ``X`` and ``raw.X``, in this order; or name one: ``X``, ``raw.X``,
         ``layers/NAME``.
+    proteins
+        Key of ``obsm`` that holds protein counts; None = none are read.
 
     Raises
     ------
@@ -146,15 +153,21 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
         If there are no cells, or cell names are duplicated.
     GenesError
         If there are no genes.
+    MissingColumnError
+        If there is no such key of proteins.
     """
     if isinstance(source, (str, Path)):
         path = Path(source)
         where, group = str(source), open_store(path)
         with reading(where):
-            obs, var, places = _parts_of_group(rna_of(group, where))
+            group = rna_of(group, where)
+            obs, var, places = _parts_of_group(group)
+            obsm, uns = (group[name] if name in group else {} for name in ("obsm", "uns"))
     else:
         path, where = None, "AnnData"
+        source = _rna_of_object(source)
         obs, var, places = _parts_of_object(source)
+        obsm, uns = source.obsm, source.uns
     cell_ids = obs.index.astype(str).to_numpy(dtype=str)
     _check_cell_ids(cell_ids, where)
     if not len(var):
@@ -168,7 +181,11 @@ def open_cells(source: Any, *, counts: str = "auto") -> Cells:
             f" {shape[0]:,} x {shape[1]:,}. The file is damaged; write it again."
         )
         raise UnreadableFileError(message)
-    return Cells(where, path, obs, cell_ids, genes, found, matrix)
+    table = None
+    if proteins is not None:
+        with reading(where):
+            table = protein_table(obsm, uns, proteins, where=where, n_cells=len(cell_ids))
+    return Cells(where, path, obs, cell_ids, genes, found, matrix, table)
 
 
 def read_obs(path: Path) -> pd.DataFrame:
@@ -188,12 +205,12 @@ def _parts_of_group(group: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place
     obs, var = _table(group, "obs"), _table(group, "var")
     places: list[_Place] = []
     for name in group["layers"] if "layers" in group else ():
-        places.append((f"layers[{name!r}]", _matrix(group["layers"][name]), None))
+        places.append((f"layers[{name!r}]", stored_matrix(group["layers"][name]), None))
     if "X" in group and _has_shape(group["X"]):
-        places.append(("X", _matrix(group["X"]), None))
+        places.append(("X", stored_matrix(group["X"]), None))
     # anndata may write a raw that is not there as an empty dataset.
     if "raw" in group and hasattr(group["raw"], "keys") and "X" in group["raw"]:
-        places.append(("raw.X", _matrix(group["raw"]["X"]), read_elem(group["raw"]["var"])))
+        places.append(("raw.X", stored_matrix(group["raw"]["X"]), read_elem(group["raw"]["var"])))
     return obs, var, places
 
 
@@ -216,17 +233,7 @@ def _has_shape(element: Any) -> bool:
     return hasattr(element, "shape") or "shape" in element.attrs
 
 
-def _matrix(element: Any) -> Any:
-    from anndata.io import read_elem, sparse_dataset
-
-    encoding = str(element.attrs.get("encoding-type", ""))
-    if encoding == "csr_matrix":
-        return sparse_dataset(element)
-    # Columns first: rows cannot be cut from it without reading all of it, so it is read once.
-    return read_elem(element).tocsr() if encoding == "csc_matrix" else element
-
-
-def _parts_of_object(source: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place]]:
+def _rna_of_object(source: Any) -> Any:
     if not hasattr(source, "obs") or not hasattr(source, "var"):
         message = f"expected a path, an AnnData or a MuData, got {type(source).__name__}."
         raise InputError(message)
@@ -234,7 +241,11 @@ def _parts_of_object(source: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Pla
         if "rna" not in source.mod:
             message = f"the MuData has no modality 'rna'. It has: {', '.join(source.mod)}."
             raise InputError(message)
-        source = source.mod["rna"]
+        return source.mod["rna"]
+    return source
+
+
+def _parts_of_object(source: Any) -> tuple[pd.DataFrame, pd.DataFrame, list[_Place]]:
     places: list[_Place] = [(f"layers[{name!r}]", matrix, None) for name, matrix in source.layers.items()]
     if source.X is not None:
         places.append(("X", source.X, None))
@@ -274,7 +285,7 @@ def _find_counts(
             continue
         _, matrix, genes = by_name[place]
         with reading(where):
-            problem = _why_not_counts(_probe(matrix, n_cells))
+            problem = why_not_counts(_probe(matrix, n_cells))
         if problem is None:
             return place, matrix, genes
         seen.append(f"  {place}: {problem}")
@@ -291,28 +302,4 @@ def _find_counts(
 def _probe(matrix: Any, n_cells: int) -> NDArray[Any]:
     width = ROWS_PROBED // 4
     starts = np.unique(np.linspace(0, max(n_cells - width, 0), 4).astype(int))
-    return np.concatenate([_as_csr(matrix[start : start + width]).data for start in starts])
-
-
-def _why_not_counts(values: NDArray[Any]) -> str | None:
-    """Say why the stored values are not raw counts; None where they are."""
-    if not len(values) or not values.any():
-        return "all values are zero"
-    if not np.isfinite(values).all():
-        return "some values are missing or infinite"
-    if (lowest := values.min()) < 0:
-        return f"values below zero (lowest {lowest:.4g})"
-    whole = values == np.rint(values)
-    if not whole.all():
-        return f"{100 * (1 - whole.mean()):.0f} % of its values are not whole numbers (e.g. {values[~whole][0]:.4g})"
-    return None
-
-
-def _as_csr(rows: Any) -> csr_matrix:
-    matrix = rows if issparse(rows) else csr_matrix(np.asarray(rows))
-    # A damaged index would take the process down in compiled code.
-    matrix.check_format(full_check=True)
-    counts = csr_matrix(matrix, dtype=np.float32, copy=True)
-    counts.sum_duplicates()
-    counts.eliminate_zeros()
-    return counts
+    return np.concatenate([as_csr(matrix[start : start + width]).data for start in starts])

@@ -68,6 +68,7 @@ On = Annotated[str | None, typer.Option(help="votes or mass (pooled probabilitie
 LabelMapFile = Annotated[Path | None, typer.Option("--map", help="SSSOM table of labels (celljury map drafts one).")]
 Unmapped = Annotated[str, typer.Option(help="stop, or abstain: leave these cells out.")]
 Counts = Annotated[str | None, typer.Option(help="auto, X, raw.X or layers/NAME.", show_default="auto")]
+Proteins = Annotated[str | None, typer.Option(help="Key of obsm with protein counts (CITE-seq).", show_default="none")]
 Slim = Annotated[str | None, typer.Option(help="Level of tables/summary.tsv.", show_default="cell_subclass")]
 NoH5ad = Annotated[bool, typer.Option("--no-h5ad", help="Do not write query.celljury.h5ad.")]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Do not draw figures.")]
@@ -148,6 +149,7 @@ def fit(
     ] = None,
     config: Config_ = None,
     counts: Counts = None,
+    proteins: Proteins = None,
     seed: Seed = None,
     threads: Threads = None,
     engine: Engine = None,
@@ -166,7 +168,7 @@ def fit(
         from celljury.fitting import trusting
 
         settings = Config.read(
-            config, members=_names(members), counts=counts, seed=seed, threads=threads, engine=engine
+            config, members=_names(members), counts=counts, proteins=proteins, seed=seed, threads=threads, engine=engine
         )
         settings = trusting(settings) if trust_model else settings
         jury = run_fit(
@@ -204,6 +206,7 @@ def annotate(
     tissue: Annotated[str | None, typer.Option(help="Their tissue as an UBERON id; calls are held against it.")] = None,
     config: Config_ = None,
     counts: Counts = None,
+    proteins: Proteins = None,
     slim: Slim = None,
     engine: Engine = None,
     block_size: Annotated[int | None, typer.Option(help="Cells read at once.", show_default="8192")] = None,
@@ -222,7 +225,8 @@ def annotate(
         opened = Jury.load(jury)
         settings = Config.read(
             config, base=opened.config, reduce__rule=rule or ("quorum" if quorum is not None else None),
-            reduce__quorum=quorum, reduce__on=on, counts=counts, slim=slim, engine=engine, block_size=block_size,
+            reduce__quorum=quorum, reduce__on=on, counts=counts, proteins=proteins, slim=slim, engine=engine,
+            block_size=block_size,
             calibration__alpha=alpha, calibration__tier=tier, calibration__eps=eps, organism=organism, tissue=tissue,
         )  # fmt: skip
         run = run_annotate(

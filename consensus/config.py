@@ -16,6 +16,11 @@ DEFAULT_MEMBERS = ("logistic", "celltypist", "symphony", "singler", "scvi_knn", 
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# Settings of members that name a file or folder of the user's.
+MEMBER_FILES = (
+    "model", "label_map", "checkpoint", "tokens", "medians", "gene_ids", "weights", "azimuth_reference", "python",
+)  # fmt: skip
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -158,6 +163,9 @@ class Config(_Section):
     block_size: int = Field(8192, ge=1, description="Cells read and predicted at once.")
     sample_per_batch: int = Field(2000, ge=1, description="Query cells per batch that members adapt on.")
     counts: str = Field("auto", description="Where raw counts are: auto, X, raw.X or layers/NAME.")
+    proteins: str | None = Field(
+        None, description="obsm key with protein counts, e.g. protein_expression: needed by totalvi_knn."
+    )
     organism: str | None = Field(
         None, description="The samples' organism, e.g. human; none = obs['organism_ontology_term_id'] where it has one."
     )
@@ -282,11 +290,14 @@ class Config(_Section):
 def _anchor(values: dict[str, Any], folder: Path) -> None:
     """Make files that a config names absolute: they are meant relative to it, and a jury is used from elsewhere."""
     ontology = values.get("ontology")
-    for section, key in ((ontology, "source"), (ontology, "extra_terms"), (values, "slim")):
+    of_members = values.get("settings")
+    sections = of_members.values() if isinstance(of_members, dict) else ()
+    places = [(ontology, "source"), (ontology, "extra_terms"), (values, "slim")]
+    for section, key in (*places, *((section, key) for section in sections for key in MEMBER_FILES)):
         if not isinstance(section, dict):
             continue
         name = section.get(key)
-        if isinstance(name, str) and (folder / name).is_file():
+        if isinstance(name, str) and (folder / name).exists():
             section[key] = str((folder / name).resolve())
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +25,10 @@ from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, MemberVotes, Reference
 from celljury.provenance import write_json
 from celljury.query import sample_rows
-from celljury.votes import votes_of_members
+from celljury.votes import on_ontology, votes_of_members
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -229,15 +230,8 @@ def vote_held_out(
     scratch = bench.folder
     light, heavy = members_of(fitted)
     n = cells.n_cells
-    found: dict[str, tuple[MemberVotes, NDArray[np.int32]]] = {}
-    terms = read_terms(home)
-    index = ontology.indices(terms)
-    column = {term: i for i, term in enumerate(terms)}
-    for name in (*light, *heavy):
-        nothing = MemberVotes(np.zeros((n, len(terms)), np.float32), np.full(n, np.nan, np.float32), {})
-        found[name] = (nothing, index)
+    said: dict[str, list[Said]] = {name: [] for name in (*light, *heavy)}
     tasks = fold_tasks(plan, light, heavy)
-    signals: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in found}
     for i, (names, fold) in enumerate(tasks):
         progress("vote on held-out cells", i, len(tasks))
         orders: dict[str, dict[str, Any]] = {}
@@ -267,20 +261,40 @@ def vote_held_out(
             if not answer["ok"]:
                 log.warning("member %s did not vote on held-out cells: %s", name, answer["error"])
                 continue
-            said = read_votes(scratch / f"{name}.npz")
-            into = found[name][0]
-            places = np.array([column[term] for term in loaded[name]["terms"]], np.int64)
-            into.mass[np.ix_(rows[name], places)] = said.mass
-            into.strange[rows[name]] = said.strange
-            for signal, values in said.signals.items():
-                signals[name].setdefault(signal, np.full(n, np.nan, np.float32))[rows[name]] = values
+            said[name].append(Said(rows[name], tuple(loaded[name]["terms"]), read_votes(scratch / f"{name}.npz")))
         for place in scratch.glob("*-block"):
             shutil.rmtree(place)
     progress("vote on held-out cells", len(tasks), len(tasks))
-    found = {
-        name: (MemberVotes(said.mass, said.strange, signals[name]), where) for name, (said, where) in found.items()
-    }
+    reference = read_terms(home)
+    found = {name: on_ontology(*joined(parts, reference, n_cells=n), ontology) for name, parts in said.items()}
     return votes_of_members(cell_ids, tuple(fitted), found, n_terms=len(ontology))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one fold's member said: of cells ``rows``, over its own ``terms``, which folds need not share."""
+
+    rows: NDArray[np.int64]
+    terms: tuple[str, ...]
+    votes: MemberVotes
+
+
+def joined(parts: Sequence[Said], reference: tuple[str, ...], *, n_cells: int) -> tuple[MemberVotes, tuple[str, ...]]:
+    """Return the folds' votes as one member's, over the reference's terms and further ones that a fold voted on.
+
+    Cells that no fold voted on have no mass, and NaN for every score.
+    """
+    terms = tuple(dict.fromkeys((*reference, *(term for part in parts for term in part.terms))))
+    column = {term: i for i, term in enumerate(terms)}
+    mass = np.zeros((n_cells, len(terms)), np.float32)
+    strange = np.full(n_cells, np.nan, np.float32)
+    signals: dict[str, NDArray[np.float32]] = {}
+    for part in parts:
+        mass[np.ix_(part.rows, np.array([column[term] for term in part.terms], np.int64))] = part.votes.mass
+        strange[part.rows] = part.votes.strange
+        for signal, values in part.votes.signals.items():
+            signals.setdefault(signal, np.full(n_cells, np.nan, np.float32))[part.rows] = values
+    return MemberVotes(mass, strange, signals), terms
 
 
 def _kind(name: str, heavy: tuple[str, ...]) -> str:
@@ -340,7 +354,14 @@ def read_cells(home: Path) -> Block:
     return read_block(home / "cells")
 
 
-def as_query_sees(cells: Block, *, present: NDArray[np.bool_], keep: float, seed: int) -> Block:
+def as_query_sees(
+    cells: Block,
+    *,
+    present: NDArray[np.bool_],
+    keep: float,
+    seed: int,
+    present_proteins: NDArray[np.bool_] | None = None,
+) -> Block:
     """Return held-out cells as the query's experiment would have seen them: its genes only, thinned to its depth.
 
     Parameters
@@ -349,13 +370,19 @@ def as_query_sees(cells: Block, *, present: NDArray[np.bool_], keep: float, seed
         Genes that the query has, bool (n_genes,).
     keep
         Share of counts that is kept, 0-1: each count is kept with this chance.
+    present_proteins
+        Proteins that the query has, bool (n_proteins,); None where the cells have none.
     """
     counts = csr_matrix(cells.counts.multiply(present.astype(np.float32)), dtype=np.float32)
     if keep < 1:
         rng = np.random.default_rng(seed)
         counts.data = rng.binomial(counts.data.astype(np.int64), keep).astype(np.float32)
     counts.eliminate_zeros()
-    return Block(counts, cells.genes, present & cells.present, cells.batch, cells.batches)
+    proteins = cells.proteins
+    if proteins is not None and present_proteins is not None:
+        measured = present_proteins & proteins.present
+        proteins = replace(proteins, counts=proteins.counts * measured.astype(np.float32), present=measured)
+    return Block(counts, cells.genes, present & cells.present, cells.batch, cells.batches, proteins)
 
 
 def training_part(reference: Reference, rows: NDArray[np.bool_]) -> Reference | None:
@@ -371,7 +398,8 @@ def rows_of(cells: Block, rows: NDArray[np.int64]) -> Block:
     """Return some cells of a block, with the batches that are left."""
     used, batch = np.unique(cells.batch[rows], return_inverse=True)
     names = tuple(cells.batches[i] for i in used)
-    return Block(csr_matrix(cells.counts[rows]), cells.genes, cells.present, batch.astype(np.int32), names)
+    proteins = None if cells.proteins is None else cells.proteins.take(rows)
+    return Block(csr_matrix(cells.counts[rows]), cells.genes, cells.present, batch.astype(np.int32), names, proteins)
 
 
 def block_sample(cells: Block, cell_ids: NDArray[np.str_], *, per_batch: int) -> Block:

@@ -17,6 +17,7 @@ from celljury.ontology.patterns import distinct_rows
 from celljury.ontology.slims import load_slim
 from celljury.pool import (
     MemberCalibration,
+    agreement,
     as_terms,
     calibrate_member,
     dense_mass,
@@ -25,6 +26,7 @@ from celljury.pool import (
     log_loss,
     macro_f1,
     pooled,
+    right_votes,
     tempered,
     vote_columns,
 )
@@ -170,13 +172,24 @@ def learn_decision(
         )
         reviewed_vote = _as_columns(vote_terms, columns)
         reviewed_truth = _as_columns(held.reviewed.truth, columns)
+    # Members may vote for terms that the reference lacks; no reference cell has such a term.
+    labels = [terms, held.truth, *([held.reviewed.truth] if held.reviewed is not None else [])]
+    foreign = ~np.isin(columns, np.concatenate(labels))
+    agrees = agreement(columns, foreign, ontology) if foreign.any() else None
     known = held.take(held.known)
     truth = np.searchsorted(columns, known.truth).astype(np.int32)
     raw = dense_mass(known.votes, columns)
     vote = vote_columns(known.votes, columns)
     method = "none" if settings.pool == "equal" else settings.member
     calibrations = tuple(
-        calibrate_member(mass, truth, method=method, fold=known.fold_of(name))
+        calibrate_member(
+            mass,
+            truth,
+            method=method,
+            fold=known.fold_of(name),
+            agrees=agrees,
+            foreign=foreign if foreign.any() else None,
+        )
         for name, mass in zip(known.votes.members, raw, strict=True)
     )
     mass = [c.apply(m) for c, m in zip(calibrations, raw, strict=True)]
@@ -188,7 +201,7 @@ def learn_decision(
         return learn_reliability(
             vote[rows][first], np.bincount(inverse, minlength=len(first)), held_vote=vote[others],
             held_truth=truth[others], n_terms=n_terms, prior_votes=settings.prior_votes, reviewed_vote=reviewed_vote,
-            reviewed_truth=reviewed_truth,
+            reviewed_truth=reviewed_truth, agrees=agrees,
         )  # fmt: skip
 
     # Each fold is pooled as a query is: by weights from its own votes, with the other folds and the same reviewed items as
@@ -213,7 +226,7 @@ def learn_decision(
         assert n_cells is not None
         reliability = learn_reliability(
             _as_columns(patterns, columns), n_cells, held_vote=vote, held_truth=truth, n_terms=n_terms,
-            prior_votes=settings.prior_votes, reviewed_vote=reviewed_vote, reviewed_truth=reviewed_truth,
+            prior_votes=settings.prior_votes, reviewed_vote=reviewed_vote, reviewed_truth=reviewed_truth, agrees=agrees,
         )  # fmt: skip
     belonging = _learn_belonging(known, found.top, compartment)
     decision = Decision(
@@ -234,7 +247,8 @@ def learn_decision(
         evidence={},
         donor_statistics=donor_statistics(known, found, belonging),
     )
-    return replace(decision, evidence=evidence_of(known, found, as_csr, decision, truth, vote, ontology))
+    said = vote if agrees is None else np.where(right_votes(vote, truth, agrees), truth[:, np.newaxis], vote)
+    return replace(decision, evidence=evidence_of(known, found, as_csr, decision, truth, said, ontology))
 
 
 def compartments(columns: NDArray[np.int32], ontology: CellOntology) -> NDArray[np.int32]:

@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 
 from celljury.errors import CelljuryError, ConfigError, MemberError, MemberUnavailableError
 from celljury.members.arrays import load_arrays
-from celljury.members.base import Block, Member, MemberVotes, Reference
+from celljury.members.base import Block, Member, MemberVotes, Proteins, Reference
 from celljury.members.cpu_clock import cpu_seconds
 
 if TYPE_CHECKING:
@@ -77,9 +77,13 @@ def save_block(folder: Path, block: Block, *, label: Any = None, terms: Iterable
     }  # fmt: skip
     if label is not None:
         arrays["label"] = label
+    if block.proteins is not None:
+        arrays |= {"proteins": block.proteins.counts, "present_proteins": block.proteins.present}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    text = {"genes": block.genes, "batches": block.batches, "terms": list(terms), "shape": block.counts.shape}
+    names = None if block.proteins is None else block.proteins.names
+    text = {"genes": block.genes, "batches": block.batches, "terms": list(terms), "shape": block.counts.shape,
+            "proteins": names}  # fmt: skip
     (folder / "block.json").write_text(json.dumps(text), encoding="utf-8")
     return folder
 
@@ -89,7 +93,11 @@ def read_block(folder: Path) -> Block:
     text = json.loads((folder / "block.json").read_text(encoding="utf-8"))
     array = {name: np.load(folder / f"{name}.npy") for name in ("values", "indices", "indptr", "present", "batch")}
     counts = csr_matrix((array["values"], array["indices"], array["indptr"]), shape=tuple(text["shape"]))
-    return Block(counts, tuple(text["genes"]), array["present"], array["batch"], tuple(text["batches"]))
+    proteins = None
+    if text.get("proteins") is not None:
+        tags, measured = (np.load(folder / f"{name}.npy") for name in ("proteins", "present_proteins"))
+        proteins = Proteins(tags, tuple(text["proteins"]), measured)
+    return Block(counts, tuple(text["genes"]), array["present"], array["batch"], tuple(text["batches"]), proteins)
 
 
 def read_reference(folder: Path) -> Reference:

@@ -172,16 +172,22 @@ def held_out_for(
     depth = _depth_ratio(cells, sample)
     keep = min(1.0, depth)
     wanted = config.calibration.match
-    differs = share < MATCH_SHARE or keep < MATCH_DEPTH
+    tags = _protein_share(cells, sample)
+    differs = min(share, tags) < MATCH_SHARE or keep < MATCH_DEPTH
     told = {"share": round(share, 4), "depth": round(depth, 4)}
     how = f"the query measures {100 * share:.0f} % of the reference's counts at {100 * depth:.0f} % of its depth"
+    if tags < 1:
+        how += f", and {100 * tags:.0f} % of its protein counts"
     if wanted == "off" or (wanted == "auto" and not differs):
         said = f"Held-out cells were used as they are: {how}."
         if differs:
             said += " They are an easier task than this query (calibration.match = off)."
         return held, told | {"matched": False, "sentence": said}
     plan = Plan.load(home / "plan.npz")
-    seen = as_query_sees(cells, present=sample.present, keep=keep, seed=config.seed)
+    seen = as_query_sees(
+        cells, present=sample.present, keep=keep, seed=config.seed,
+        present_proteins=sample.proteins.present if sample.proteins else None,
+    )  # fmt: skip
     kept = scratch / "matched"
     if not (kept / "heldout.json").is_file():
         shutil.rmtree(kept, ignore_errors=True)
@@ -194,6 +200,14 @@ def held_out_for(
         held.with_votes(votes, np.log10(1 + counts).astype(np.float32)).save(kept, ontology)
     said = f"Held-out cells were predicted again on the query's genes and thinned to its depth: {how}."
     return HeldOut.load(kept, ontology), told | {"matched": True, "sentence": said}
+
+
+def _protein_share(cells: Block, sample: Block) -> float:
+    """Return the share of held-out cells' protein counts on the proteins that the query has; 1 where there are none."""
+    if cells.proteins is None or sample.proteins is None:
+        return 1.0
+    counts = cells.proteins.counts.sum(axis=0, dtype=np.float64)
+    return float(counts[sample.proteins.present].sum() / max(counts.sum(), 1.0))
 
 
 def _depth_ratio(cells: Block, sample: Block) -> float:

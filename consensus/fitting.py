@@ -14,10 +14,10 @@ from scipy.sparse import csr_matrix, vstack
 
 from celljury.config import Config
 from celljury.engine import member_class, record_answer, save_block
-from celljury.errors import CellsError, MemberError, MemberUnavailableError
+from celljury.errors import CellsError, CountsError, MemberError, MemberUnavailableError
 from celljury.genes import GeneTable, gene_names, lead_over_others, select_genes, sum_duplicates
 from celljury.labels import check_enough_types
-from celljury.members.base import Block, Reference
+from celljury.members.base import Block, Proteins, Reference
 from celljury.members.normalize import gene_shares, log1p_cp10k
 from celljury.provenance import write_json
 from celljury.quality import CellMeasures, cell_measures
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from celljury.labels import MappedColumn
     from celljury.ontology.graph import CellOntology
     from celljury.progress import Progress
+    from celljury.proteins import ProteinTable
 
 
 N_MARKERS = 10
@@ -105,6 +106,8 @@ def prepare_reference(
         If no cell has a label, or all have one type.
     BatchError
         If a cell has no batch, or no donor.
+    CountsError
+        If proteins were asked for and are no counts.
     """
     kept = mapped.i_term >= 0
     if not kept.any():
@@ -119,12 +122,14 @@ def prepare_reference(
     label_code: NDArray[np.int32] = np.argsort(by_id)[label].astype(np.int32)
     names, other = gene_names(cells.var)
     first, merge = sum_duplicates(names)
-    parts, measured = [], []
+    parts, measured, tags = [], [], []
     for start in range(0, cells.n_cells, config.block_size):
         stop = min(start + config.block_size, cells.n_cells)
         rows = cells.rows(start, stop)[kept[start:stop]]
         parts.append(csr_matrix(rows @ merge, dtype=np.float32))
         measured.append(cell_measures(rows, names, other, shared=rows))
+        if cells.proteins is not None:
+            tags.append(cells.proteins.rows(start, stop)[kept[start:stop]])
     counts = csr_matrix(vstack(parts, format="csr"))
     chosen = select_genes(
         log1p_cp10k(counts, share=1.0),
@@ -137,7 +142,8 @@ def prepare_reference(
     counts.sort_indices()
     position = first[chosen]
     genes = GeneTable(tuple(names[position].tolist()), tuple(other[position].tolist()), gene_shares(counts))
-    block = Block(counts, genes.names, np.ones(len(position), bool), batch_code, batches)
+    proteins = None if cells.proteins is None else learned_proteins(np.concatenate(tags), cells.proteins)
+    block = Block(counts, genes.names, np.ones(len(position), bool), batch_code, batches, proteins)
     # Which genes are the jury's is known only now.
     own = cell_measures(counts, genes.names, shared=counts)
     measures = replace(
@@ -147,12 +153,34 @@ def prepare_reference(
     return Prepared(reference, genes, cells.cell_ids[kept], donor_code, donors, measures)
 
 
+def learned_proteins(counts: NDArray[np.float32], table: ProteinTable) -> Proteins:
+    """Return the proteins of the labelled cells, those that no cell has left out.
+
+    Raises
+    ------
+    CountsError
+        If no cell has any.
+    """
+    seen = np.flatnonzero(counts.any(axis=0))
+    if not len(seen):
+        message = (
+            f"{table.where}: no labelled cell has a count in obsm[{table.key!r}]. Expected raw counts of antibody tags;"
+            " name another key with proteins, or leave the setting out."
+        )
+        raise CountsError(message)
+    names = tuple(table.names[i] for i in seen.tolist())
+    return Proteins(np.ascontiguousarray(counts[:, seen]), names, np.ones(len(names), np.bool_))
+
+
 def fingerprint(reference: Reference) -> str:
     """Return a hash of everything that members learn from."""
     digest = hashlib.sha256()
     for array in (reference.cells.counts.data, reference.cells.counts.indices, reference.label, reference.cells.batch):
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update("\n".join((*reference.terms, *reference.cells.genes)).encode())
+    if (proteins := reference.cells.proteins) is not None:
+        digest.update(np.ascontiguousarray(proteins.counts).tobytes())
+        digest.update("\n".join(proteins.names).encode())
     return digest.hexdigest()
 
 

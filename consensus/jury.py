@@ -16,7 +16,7 @@ import numpy as np
 from celljury.cells import open_cells
 from celljury.config import Config
 from celljury.engine import Bench
-from celljury.errors import ConfigError, JuryVersionError, UnreadableFileError
+from celljury.errors import ConfigError, JuryVersionError, MissingColumnError, UnreadableFileError
 from celljury.evidence import References, fit_evidence, held_out_for
 from celljury.fitting import check_members, fingerprint, fit_members, marker_genes, prepare_reference, term_rows
 from celljury.genes import GeneTable
@@ -137,7 +137,7 @@ class Jury:
         ontology = load_ontology(
             config.ontology.source, release=config.ontology.release, extra=config.ontology.extra_terms
         )
-        cells = open_cells(reference, counts=config.counts)
+        cells = open_cells(reference, counts=config.counts, proteins=config.proteins)
         mapping = read_sssom(Path(label_map), ontology) if label_map else None
         column = cells.column(labels, option="--labels")
         mapped = map_column(column, ontology, where=cells.where, label_map=mapping, on_unmapped=on_unmapped)
@@ -202,6 +202,8 @@ class Jury:
                 "n_donors": len(prepared.donors) if donor else None,
             },
             "genes": {"names": genes.names, "other": genes.other},
+            **({"proteins": {"key": config.proteins, "names": reference.cells.proteins.names}}
+               if reference.cells.proteins else {}),
             "terms": term_rows(prepared, mapped, ontology),
             "labels": [as_dict(row) | {"term": ontology.ids[row.i_term] if row.i_term >= 0 else None} for row in mapped.rows],
             "members": [record.as_dict() for record in records],
@@ -294,6 +296,11 @@ class Jury:
         return GeneTable(tuple(self.about["genes"]["names"]), tuple(self.about["genes"]["other"]), share)
 
     @property
+    def proteins(self) -> tuple[str, ...]:
+        """Names of the proteins that its members learned from; empty where the reference had none."""
+        return tuple(self.about.get("proteins", {"names": ()})["names"])
+
+    @property
     def members(self) -> dict[str, MemberRecord]:
         """All members asked for, absent ones included."""
         return {row["name"]: MemberRecord(**row) for row in self.about["members"]}
@@ -374,6 +381,8 @@ class Jury:
             )
             if given != own
         ]
+        if config.proteins is not None and not self.proteins:
+            other.append("proteins")
         if other:
             message = (
                 f"{', '.join(other)}: set when a jury is fitted, and this one ({self.folder}) was fitted with other values."
@@ -385,8 +394,18 @@ class Jury:
     def view(self, cells: Cells, *, batch: str | None, config: Config) -> Query:
         """Return an opened query in the jury's genes; errors as in `Query.of`."""
         return Query.of(
-            cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size
-        )
+            cells, self.genes, batch=batch, min_shared=config.genes.min_shared, block_size=config.block_size,
+            proteins=self.proteins,
+        )  # fmt: skip
+
+    def _open(self, query: Any, config: Config) -> Cells:
+        """Open a query. It may lack proteins under the key that the jury was fitted with, not under one of its own."""
+        try:
+            return open_cells(query, counts=config.counts, proteins=config.proteins)
+        except MissingColumnError:
+            if config.proteins != self.config.proteins:
+                raise
+            return open_cells(query, counts=config.counts)
 
     def _verdict(
         self, view: Query, folder: Path, records: dict[str, MemberRecord], config: Config, progress: Progress
@@ -454,7 +473,7 @@ class Jury:
         if out:
             check_folder(Path(out), owned="run.json", overwrite=overwrite, inputs=inputs)
         started, began = cpu_seconds(), now()
-        cells = open_cells(query, counts=config.counts)
+        cells = self._open(query, config)
         sample_of(cells, config)  # an unknown organism is an error before any work
         view = self.view(cells, batch=batch, config=config)
         # Only now: a query at fault leaves an earlier result where it is.
@@ -465,7 +484,7 @@ class Jury:
         # All that decides the votes: a resumed run must not join parts that were made differently.
         key = {"jury": sha256(self.folder / "jury.json"), "query": hashed, "counts_in": cells.counts_in, "batch": batch,
                "block_size": config.block_size, "sample": config.sample_per_batch, "seed": config.seed,
-               "threads": config.threads, "versions": versions()}  # fmt: skip
+               "threads": config.threads, "versions": versions(), "proteins": config.proteins}  # fmt: skip
         unfinished = folder / "unfinished.json"
         same = holds_json(unfinished, key)
         if not (resume and same):
@@ -475,6 +494,8 @@ class Jury:
         with log_to(folder / "log.jsonl"):
             log.info("%s: raw counts in %s, %d cells", cells.where, cells.counts_in, cells.n_cells)
             log.info("%s: %s", cells.where, view.alignment.report.sentence())
+            if view.proteins is not None:
+                log.info("%s: %s", cells.where, view.proteins.report()["sentence"])
             records = collect_votes(
                 self.folder, self.members, view, folder, ontology=self.ontology,
                 references=self.references if self.evidence else None, config=config, progress=progress,
@@ -483,6 +504,7 @@ class Jury:
             verdict, told = self._verdict(view, folder, records, config, progress)
             record = {
                 "genes": as_dict(report) | {"sentence": report.sentence()},
+                **({"proteins": view.proteins.report()} if view.proteins else {}),
                 "sample": sample_of(cells, config),
                 "members": [member.as_dict() for member in records.values()],
                 **told,

@@ -20,7 +20,7 @@ from celljury.engine import read_votes, save_block
 from celljury.provenance import write_json
 from celljury.reject import learn_belonging
 from celljury.tree import Tree
-from celljury.votes import votes_of_members
+from celljury.votes import on_ontology, votes_of_members
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,12 +213,14 @@ def _votes(
             {"do": "adapt", "sample": str(scratch / "sample"), "to": to},
             {"do": "predict", "block": str(scratch / "block"), "to": str(scratch / f"{name}.npz")},
         ]  # fmt: skip
+        terms: list[str] = []
         for step in steps:
             for _, answer in bench.run({name: step}):
                 if not answer["ok"]:
                     shutil.rmtree(scratch)
                     return None
-        found[name] = (read_votes(scratch / f"{name}.npz"), ontology.indices(training.terms))
+                terms = answer.get("terms", terms)
+        found[name] = on_ontology(read_votes(scratch / f"{name}.npz"), terms, ontology)
     shutil.rmtree(scratch)
     return votes_of_members(cell_ids, light, found, n_terms=len(ontology))
 

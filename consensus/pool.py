@@ -32,6 +32,7 @@ SMOOTHING = 20.0
 # Shares of pooled mass below this are dropped, as `celljury.votes.MASS_FLOOR` does for a member's.
 DROP = 1e-4
 ECE_BINS = 15
+SUM_TOLERANCE = 1e-3  # as in `celljury.members.base`: what rounding may take from a row's sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,32 @@ def fit_temperature(mass: Doubles, truth: NDArray[np.integer]) -> float:
     return float(np.exp(found.x))
 
 
+def agreement(columns: NDArray[np.int32], foreign: NDArray[np.bool_], ontology: CellOntology) -> NDArray[np.bool_]:
+    """Return which votes are right of which true terms, bool (n_columns true, n_columns voted).
+
+    A vote for one of the reference's terms is right of that term alone. A vote for a term that the reference lacks, as
+    members with a model of their own or with a tree cast it, is right of every true term above or below it: the
+    reference cannot say more.
+
+    Parameters
+    ----------
+    columns
+        Ontology indices of the terms that can be voted for, int32 (n_columns,).
+    foreign
+        Which of them the reference lacks, bool (n_columns,).
+    """
+    agrees = np.eye(len(columns), dtype=bool)
+    if foreign.any():
+        above = ontology.ancestor_rows(columns)[:, columns]  # [i, j]: column j is above column i, or the same
+        agrees |= (above | above.T) & foreign[np.newaxis, :] & ~foreign[:, np.newaxis]
+    return agrees
+
+
+def right_votes(vote: NDArray[np.int32], truth: NDArray[np.int32], agrees: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which votes are right, bool (n_cells, n_members); -1 never is."""
+    return np.asarray(agrees[truth[:, np.newaxis], np.maximum(vote, 0)] & (vote >= 0), bool)
+
+
 def confusion_counts(vote: NDArray[np.integer], truth: NDArray[np.integer], *, n_terms: int) -> Doubles:
     """Return how many cells of each true term (column) got each vote (row), float64 (n_terms, n_terms)."""
     counts = np.zeros((n_terms, n_terms))
@@ -141,11 +168,20 @@ def confusion_counts(vote: NDArray[np.integer], truth: NDArray[np.integer], *, n
     return counts
 
 
-def confusion_posterior(counts: Doubles, *, smoothing: float = SMOOTHING) -> Doubles:
-    """Return p(l | vote j) = (C[j,l] + k pi_l) / (sum_l C[j,l] + k), rows sum to 1 (`decision.md`, A)."""
+def confusion_posterior(
+    counts: Doubles, *, smoothing: float = SMOOTHING, foreign: NDArray[np.bool_] | None = None
+) -> Doubles:
+    """Return p(l | vote j) = (C[j,l] + k pi_l) / (sum_l C[j,l] + k), rows sum to 1 (`decision.md`, A).
+
+    A vote for a term that the reference lacks (``foreign``, bool (n_terms,)) is smoothed towards itself in place of the
+    labels' shares pi: until held-out cells say what is meant by it, it means what it says.
+    """
     share = counts.sum(axis=0)
     share = share / share.sum() if share.sum() else np.full(len(counts), 1.0 / max(len(counts), 1))
-    return np.asarray((counts + smoothing * share) / (counts.sum(axis=1, keepdims=True) + smoothing), np.float64)
+    prior = np.broadcast_to(share, counts.shape)
+    if foreign is not None and foreign.any():
+        prior = np.where(foreign[:, np.newaxis], np.eye(len(counts)), prior)
+    return np.asarray((counts + smoothing * prior) / (counts.sum(axis=1, keepdims=True) + smoothing), np.float64)
 
 
 def calibrate_member(
@@ -154,6 +190,8 @@ def calibrate_member(
     *,
     method: Literal["auto", "temperature", "confusion", "none"] = "auto",
     fold: NDArray[np.int32] | None = None,
+    agrees: NDArray[np.bool_] | None = None,
+    foreign: NDArray[np.bool_] | None = None,
 ) -> MemberCalibration:
     """Learn how a member's probabilities are to be read.
 
@@ -167,26 +205,33 @@ def calibrate_member(
         ``auto`` takes the one of temperature and confusion posterior whose log loss is lower on cells of other folds.
     fold
         Fold of each cell, int32 (n_cells,), for that comparison; halves of the rows if None.
+    agrees
+        Which votes (columns) are right of which true terms (rows), bool (n_terms, n_terms), see `agreement`; None = the
+        vote for the true term.
+    foreign
+        Columns that are no term of the reference, bool (n_terms,); None = there are none.
     """
     n_terms = mass.shape[1]
+    agrees = np.eye(n_terms, dtype=bool) if agrees is None else agrees
     voted = mass.sum(axis=1) > 0
     p, y = mass[voted], truth[voted]
     vote = p.argmax(axis=1) if n_terms else np.zeros(0, np.intp)
-    posterior = confusion_posterior(confusion_counts(vote, y, n_terms=n_terms))
+    posterior = confusion_posterior(confusion_counts(vote, y, n_terms=n_terms), foreign=foreign)
     temperature = fit_temperature(p, y)
     if method == "auto":
         part = np.arange(len(y)) % 2 if fold is None else fold[voted]
-        method = _better_method(p, y, vote, part)
+        method = _better_method(p, y, vote, part, foreign)
     made = MemberCalibration(method, temperature, posterior, int(voted.sum()), *([float("nan")] * 6))
     after = made.apply(p)
-    right, right_after = vote == y, (after.argmax(axis=1) == y if len(y) else np.zeros(0, bool))
+    right = agrees[y, vote] if len(y) else np.zeros(0, bool)
+    right_after = agrees[y, after.argmax(axis=1)] if len(y) else np.zeros(0, bool)
     return MemberCalibration(
         method,
         temperature,
         posterior,
         n_cells=int(voted.sum()),
         accuracy=float(right.mean()) if len(y) else float("nan"),
-        macro_f1=macro_f1(vote, y),
+        macro_f1=macro_f1(np.where(right, y, vote), y),
         log_loss=log_loss(after, y),
         log_loss_before=log_loss(p, y),
         ece=expected_calibration_error(after.max(axis=1, initial=0), right_after),
@@ -195,7 +240,11 @@ def calibrate_member(
 
 
 def _better_method(
-    p: Doubles, y: NDArray[np.int32], vote: NDArray[np.intp], part: NDArray[np.integer]
+    p: Doubles,
+    y: NDArray[np.int32],
+    vote: NDArray[np.intp],
+    part: NDArray[np.integer],
+    foreign: NDArray[np.bool_] | None,
 ) -> Literal["temperature", "confusion"]:
     loss = {"temperature": 0.0, "confusion": 0.0}
     for held in np.unique(part):
@@ -203,7 +252,7 @@ def _better_method(
         if not rest.any():
             return "temperature"
         warm = tempered(p[here], fit_temperature(p[rest], y[rest]))
-        table = confusion_posterior(confusion_counts(vote[rest], y[rest], n_terms=p.shape[1]))
+        table = confusion_posterior(confusion_counts(vote[rest], y[rest], n_terms=p.shape[1]), foreign=foreign)
         loss["temperature"] += log_loss(warm, y[here]) * here.sum()
         loss["confusion"] += log_loss(table[vote[here]], y[here]) * here.sum()
     return "confusion" if loss["confusion"] < loss["temperature"] else "temperature"
@@ -247,11 +296,21 @@ def as_terms(mass: Doubles, columns: NDArray[np.int32], *, n_terms: int) -> csr_
 
 
 def dense_mass(votes: Votes, columns: NDArray[np.int32]) -> list[Doubles]:
-    """Return each member's mass over some terms, float64 (n_cells, n_columns) each; mass on other terms is left out."""
+    """Return each member's mass over some terms, float64 (n_cells, n_columns) each.
+
+    Mass on other terms is left out and the rest rescaled.
+    """
     if votes.mass is None:
         message = "these votes carry top terms only; reduce them on votes"
         raise ValueError(message)
-    return [np.asarray(matrix[:, columns].toarray(), np.float64) for matrix in votes.mass]
+    return [_rescaled(np.asarray(matrix[:, columns].toarray(), np.float64)) for matrix in votes.mass]
+
+
+def _rescaled(mass: Doubles) -> Doubles:
+    """Return rows that lost mass to terms that are no column rescaled to 1; the others, and empty ones, as they are."""
+    total = mass.sum(axis=1, keepdims=True)
+    lost = (total > 0) & (total < 1 - SUM_TOLERANCE)
+    return np.divide(mass, total, out=mass, where=lost) if lost.any() else mass
 
 
 def vote_columns(votes: Votes, columns: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix, vstack
 from celljury.genes import Alignment, GeneTable, align_genes
 from celljury.members.base import Block
 from celljury.ontology.taxa import known_organism, lineage
+from celljury.proteins import ProteinAlignment, align_proteins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,8 @@ class Query:
         Names of the query's batches.
     block_size
         Cells read at once.
+    proteins
+        How the query's proteins lie in the jury's; None where the jury has none.
     """
 
     cells: Cells
@@ -47,13 +50,27 @@ class Query:
     batch: NDArray[np.int32]
     batches: tuple[str, ...]
     block_size: int
+    proteins: ProteinAlignment | None = None
 
     @classmethod
-    def of(cls, cells: Cells, genes: GeneTable, *, batch: str | None, min_shared: int, block_size: int) -> Query:
-        """Align an opened table; raises GenesError where too few genes are shared, BatchError for a bad batch column."""
+    def of(
+        cls,
+        cells: Cells,
+        genes: GeneTable,
+        *,
+        batch: str | None,
+        min_shared: int,
+        block_size: int,
+        proteins: tuple[str, ...] = (),
+    ) -> Query:
+        """Align an opened table; raises GenesError where too few genes are shared, BatchError for a bad batch column.
+
+        ``proteins`` are the names of the jury's proteins.
+        """
         codes, names = cells.batches(batch)
         alignment = align_genes(cells.var, genes, where=cells.where, min_shared=min_shared)
-        return cls(cells, genes, alignment, codes, names, block_size)
+        tags = align_proteins(cells.proteins, proteins) if proteins else None
+        return cls(cells, genes, alignment, codes, names, block_size, tags)
 
     @property
     def n_blocks(self) -> int:
@@ -73,10 +90,18 @@ class Query:
         """Read one block: raw counts over all genes of the query, and as the jury sees it."""
         rows = self.span(i_block)
         counts = self.cells.rows(rows.start, rows.stop)
-        return counts, self._as_block(counts, self.batch[rows])
+        return counts, self._as_block(counts, self.batch[rows], self._tags(rows.start, rows.stop))
 
-    def _as_block(self, counts: csr_matrix, batch: NDArray[np.int32]) -> Block:
-        return Block(self.alignment.apply(counts), self.genes.names, self.alignment.present, batch, self.batches)
+    def _as_block(self, counts: csr_matrix, batch: NDArray[np.int32], tags: NDArray[np.float32] | None) -> Block:
+        proteins = None if self.proteins is None else self.proteins.apply(tags, len(batch))
+        return Block(
+            self.alignment.apply(counts), self.genes.names, self.alignment.present, batch, self.batches, proteins
+        )
+
+    def _tags(self, start: int, stop: int) -> NDArray[np.float32] | None:
+        """Read protein counts as the query has them; None where the jury or the query has none."""
+        table = self.cells.proteins
+        return None if self.proteins is None or table is None else table.rows(start, stop)
 
     def sample(self, *, per_batch: int) -> Block:
         """Read at most ``per_batch`` cells of each batch.
@@ -86,13 +111,15 @@ class Query:
         """
         chosen = sample_rows(self.cells.cell_ids, self.batch, per_batch=per_batch)
         rows = np.sort(chosen)
-        parts = []
+        parts, tagged = [], []
         for start, stop in self._spans_with(rows):
             here = rows[(rows >= start) & (rows < stop)]
             parts.append(self.cells.rows(start, stop)[here - start])
+            if (tags := self._tags(start, stop)) is not None:
+                tagged.append(tags[here - start])
         counts = csr_matrix(vstack(parts, format="csr", dtype=np.float32))
-        counts = counts[np.searchsorted(rows, chosen)]
-        return self._as_block(counts, self.batch[chosen])
+        order = np.searchsorted(rows, chosen)
+        return self._as_block(counts[order], self.batch[chosen], np.concatenate(tagged)[order] if tagged else None)
 
     def _spans_with(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         for i_block in np.unique(rows // self.block_size):

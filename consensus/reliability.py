@@ -80,6 +80,7 @@ def learn_reliability(
     prior_votes: float = PRIOR_VOTES,
     reviewed_vote: NDArray[np.int32] | None = None,
     reviewed_truth: NDArray[np.int32] | None = None,
+    agrees: NDArray[np.bool_] | None = None,
 ) -> Reliability:
     """Learn from the query's distinct vote patterns what each member's votes are worth.
 
@@ -99,6 +100,9 @@ def learn_reliability(
         Votes and curators' terms of reviewed items, int32 (n_items, n_members) and (n_items,); None = none. An item counts
         as one of the query's votes whose true term is known. They say nothing of how common a term is: what is reviewed
         is what was in doubt.
+    agrees
+        Which votes (columns) are right of which true terms (rows), bool (n_terms, n_terms), see `celljury.pool.agreement`;
+        None = the vote for the true term.
     """
     n_members = vote.shape[1]
     prior = np.empty((n_members, n_terms, n_terms))
@@ -130,9 +134,9 @@ def learn_reliability(
         if change < TOLERANCE:
             break
     joint = share[np.newaxis, :, np.newaxis] * confusion
-    diagonal = np.einsum("jll->jl", joint)
-    right = diagonal / np.maximum(joint.sum(axis=1), 1e-300)
-    accuracy = np.asarray(diagonal.sum(axis=1), np.float64)
+    agreed = np.einsum("jll->jl", joint) if agrees is None else np.einsum("jlv,lv->jv", joint, agrees)
+    right = agreed / np.maximum(joint.sum(axis=1), 1e-300)
+    accuracy = np.asarray(agreed.sum(axis=1), np.float64)
     return Reliability(right, accuracy, np.asarray(share, np.float64), confusion, worth_of(right))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -165,6 +165,24 @@ def votes_of_members(
             csr_matrix((mass[row, column], (row, index[order][column])), shape=(n_cells, n_terms), dtype=np.float32)
         )
     return Votes(cell_ids, tuple(members), terms, tuple(masses), strange, signals)
+
+
+def on_ontology(
+    votes: MemberVotes, terms: Sequence[str], ontology: CellOntology
+) -> tuple[MemberVotes, NDArray[np.int32]]:
+    """Return a member's votes and the ontology index of each of their columns, for `votes_of_members`.
+
+    A member may vote for terms that the reference lacks, and know them from another release: mass on a term that
+    ``ontology`` does not have is left out, and the rest rescaled; a cell with nothing left abstains.
+    """
+    there = np.array([term in ontology for term in terms], bool)
+    index = ontology.indices([term for term, known in zip(terms, there.tolist(), strict=True) if known])
+    if there.all():
+        return votes, index
+    mass = votes.mass[:, there]
+    total = mass.sum(axis=1, keepdims=True)
+    rescaled = np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
+    return replace(votes, mass=rescaled), index
 
 
 def name_column(index: NDArray[np.int32], names: Sequence[str]) -> pa.DictionaryArray:

@@ -23,7 +23,7 @@ from celljury.quality import cell_measures
 from celljury.run import Run, append_columns, join_calls, part_name, write_part
 from celljury.space import Space
 from celljury.verdict import marker_columns, measure_columns
-from celljury.votes import MemberRecord, votes_from_table, votes_of_members, votes_to_table
+from celljury.votes import MemberRecord, on_ontology, votes_from_table, votes_of_members, votes_to_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def collect_votes(
             if not record.absent
         }
         loaded = ask("load", {name: {"do": "load", "folder": str(home)} for name, home in homes.items()})
-        columns = {name: ontology.indices(a["terms"]) for name, a in loaded.items() if a["ok"]}
+        columns = {name: a["terms"] for name, a in loaded.items() if a["ok"]}
         fresh = [name for name in columns if homes[name].parent != adapted]
         if fresh:
             save_block(scratch / "sample", sample)
@@ -127,7 +127,11 @@ def collect_votes(
                 for n in present
             }
             answers = ask("predict", orders)
-            found = {n: (read_votes(scratch / f"{n}.npz"), columns[n]) for n, a in answers.items() if a["ok"]}
+            found = {
+                n: on_ontology(read_votes(scratch / f"{n}.npz"), columns[n], ontology)
+                for n, a in answers.items()
+                if a["ok"]
+            }
             cell_ids = view.cells.cell_ids[view.span(i_block)]
             votes = votes_of_members(cell_ids, tuple(records), found, n_terms=len(ontology))
             table = votes_to_table(votes, ontology)

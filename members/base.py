@@ -31,6 +31,29 @@ SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
+class Proteins:
+    """Surface proteins of some cells (CITE-seq), in the reference's order.
+
+    Attributes
+    ----------
+    counts
+        Raw counts of antibody tags, float32 (n_cells, n_proteins); a protein that the query lacks is a column of zeros.
+    names
+        Names of the reference's proteins (n_proteins,).
+    present
+        Which proteins the query measured, bool (n_proteins,).
+    """
+
+    counts: NDArray[np.float32]
+    names: tuple[str, ...]
+    present: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[np.integer]) -> Proteins:
+        """Return those of some of the cells."""
+        return Proteins(self.counts[rows], self.names, self.present)
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Some cells, with genes in the reference's order: the whole query, a sample of it, or a block of rows.
 
@@ -46,6 +69,8 @@ class Block:
         Index into ``batches``, int32 (n_cells,).
     batches
         Names of all batches of the query (or reference), not only of those in this block.
+    proteins
+        The cells' surface proteins; None where the reference has none.
     """
 
     counts: csr_matrix
@@ -53,6 +78,7 @@ class Block:
     present: NDArray[np.bool_]
     batch: NDArray[np.int32]
     batches: tuple[str, ...]
+    proteins: Proteins | None = None
 
     @property
     def n_cells(self) -> int:

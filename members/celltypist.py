@@ -14,7 +14,7 @@ from celljury.errors import ConfigError, GenesError, UntrustedModelError
 from celljury.members.about import About
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberSettings, MemberVotes, Reference
-from celljury.members.celltypist_library import annotated, import_celltypist, load_model, read_label_map
+from celljury.members.celltypist_library import annotated, import_celltypist, load_model, terms_of_labels
 from celljury.members.components import CLIP, moments
 from celljury.members.subsample import cap_per_term
 
@@ -41,8 +41,8 @@ class CellTypistSettings(MemberSettings):
     trust_model
         Say that loading ``model`` may run the code in it.
     label_map
-        SSSOM table (TSV) from the model's cell types (``subject_label``, or ``subject_id`` where there is no label)
-        to terms (``object_id``); not needed where its cell types are terms.
+        SSSOM table (TSV) from the model's cell types to terms, as ``celljury map`` drafts it; not needed where they are
+        ids, labels or exact synonyms of the Cell Ontology.
     inverse_penalty
         C of each regression; CellTypist's default is 1. Accuracy / log loss measured at 0.1 and 1: .967/.145 and
         .963/.145 across technologies, .959/.203 and .963/.210 across donors, .932/.215 and .928/.207 across
@@ -71,8 +71,9 @@ class CellTypist(Member):
     CellTypist leaves out genes that the query lacks, which is to say that they take the reference's mean. It wants
     log1p of counts per 10,000 of all genes, so what those genes would take stands in one column beside them.
 
-    A pretrained model sees the reference's genes only, and its votes for cell types that map to no term of the
-    reference are abstentions.
+    A pretrained model sees the reference's genes only. Its cell types vote as they are mapped, also for terms that the
+    reference lacks; those that map to no term abstain. What its labels are worth beside the reference's is learned on
+    held-out donors like any other member's.
     """
 
     name = "celltypist"
@@ -107,7 +108,7 @@ class CellTypist(Member):
     mean: NDArray[np.float64]  # (n_genes,)
     scale: NDArray[np.float64]  # (n_genes,)
     known: NDArray[np.bool_]  # genes of the model (n_genes,)
-    term: NDArray[np.int32]  # term of each class, -1 = none of the reference's (n_classes,)
+    term: NDArray[np.int32]  # of the member's terms, that of each class, -1 = none (n_classes,)
 
     def __init__(self, *, seed: int = 0, threads: int = 1, **settings: Any) -> None:
         super().__init__(seed=seed, threads=threads, **settings)
@@ -173,15 +174,25 @@ class CellTypist(Member):
             self.mean[self.known] = np.asarray(model.scaler.mean_)[columns[self.known]]
         self.scale[self.known] = np.asarray(model.scaler.scale_)[columns[self.known]]
         labels = [str(label) for label in model.cell_types]
-        term_by_label = read_label_map(Path(self.settings.label_map)) if self.settings.label_map else {}
-        position = {term: place for place, term in enumerate(self.terms)}
-        self.term = np.array([position.get(term_by_label.get(label, label), -1) for label in labels], np.int32)
-        if (self.term < 0).all():
+        named = terms_of_labels(labels, self.settings.label_map)
+        lost = [label for label, term in zip(labels, named, strict=True) if term is None]
+        if len(lost) == len(labels):
             message = (
                 f"[settings.celltypist] none of the {len(labels)} cell types of {path} ({', '.join(labels[:3])}, ...)"
-                " maps to a term of the reference. Map them with label_map."
+                " is a Cell Ontology term. Write them into a file, one a line, draft a map with celljury map FILE --out"
+                " map.sssom.tsv, finish it, and name it as label_map."
             )
             raise ConfigError(message)
+        if lost:
+            logger.warning(
+                "celltypist: %d of %d cell types of %s map to no term and abstain: %s",
+                len(lost), len(labels), path, ", ".join(lost[:10]) + (", ..." if len(lost) > 10 else ""),
+            )  # fmt: skip
+        # The model knows types that the reference lacks: they keep their own terms, behind the reference's.
+        beside = sorted({term for term in named if term is not None} - set(self.terms))
+        self.terms = (*self.terms, *beside)
+        position = {term: place for place, term in enumerate(self.terms)}
+        self.term = np.array([-1 if term is None else position[term] for term in named], np.int32)
 
     def _predict(self, block: Block) -> MemberVotes:
         strange = np.full(block.n_cells, np.nan, np.float32)

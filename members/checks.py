@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from scipy.sparse import csr_matrix
 
 from celljury.errors import GenesError, InputError
 from celljury.members.arrays import load_arrays, save_arrays
-from celljury.members.base import Block, Member, MemberVotes, Reference
+from celljury.members.base import Block, Member, MemberVotes, Proteins, Reference
 from celljury.members.strangeness import KINDS
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Trial:
         Least share of query cells whose largest probability is on their type.
     seed
         Of the made cells.
+    proteins
+        Surface proteins of the made cells: protein i is high in cells of type i mod 3. 0 = they have none.
     """
 
     def __init__(
@@ -88,8 +91,10 @@ class Trial:
         tolerance: float = 1e-5,
         accuracy: float = 0.9,
         seed: int = 0,
+        proteins: int = 0,
     ) -> None:
         self.make = make
+        self.proteins = proteins
         self.tolerance = tolerance
         self.accuracy = accuracy
         rng = np.random.default_rng(seed)
@@ -99,13 +104,20 @@ class Trial:
             rate[term, term * MARKERS : (term + 1) * MARKERS] = 10.0
         genes = tuple(f"gene{gene}" for gene in range(N_GENES))
         everything = np.ones(N_GENES, np.bool_)
+        tags = np.random.default_rng((seed, proteins))  # its own: proteins leave the genes' counts as they are
+        high = np.arange(proteins) % len(TERMS) == np.arange(len(TERMS))[:, np.newaxis]
 
         def made(names: tuple[str, ...]) -> tuple[Block, NDArray[np.int32]]:
             label = np.tile(np.repeat(np.arange(len(TERMS), dtype=np.int32), cells), len(names))
             batch = np.repeat(np.arange(len(names), dtype=np.int32), cells * len(TERMS))
             effect = rng.lognormal(0.0, 0.2, (len(names), N_GENES))
             counts = csr_matrix(rng.poisson(rate[label] * effect[batch]).astype(np.float32))
-            return Block(counts, genes, everything, batch, names), label
+            block = Block(counts, genes, everything, batch, names)
+            if proteins:
+                tagged = tags.poisson(np.where(high, 60.0, 4.0)[label]).astype(np.float32)
+                known = Proteins(tagged, tuple(f"tag{i}" for i in range(proteins)), np.ones(proteins, np.bool_))
+                block = replace(block, proteins=known)
+            return block, label
 
         block, label = made(("donor1", "donor2"))
         self.reference = Reference(block, label, TERMS)
@@ -189,8 +201,8 @@ def member_checks() -> list[Check]:
 
 def check_votes_keep_the_contract(trial: Trial) -> None:
     """Types, shapes, sums, and the names that a record of the run needs."""
-    votes, n_cells = trial.votes, trial.query.n_cells
-    require(votes.mass.dtype == np.float32 and votes.mass.shape == (n_cells, len(TERMS)), f"mass {votes.mass.shape}")
+    votes, n_cells, n_terms = trial.votes, trial.query.n_cells, len(trial.member.terms)
+    require(votes.mass.dtype == np.float32 and votes.mass.shape == (n_cells, n_terms), f"mass {votes.mass.shape}")
     require(votes.strange.dtype == np.float32 and votes.strange.shape == (n_cells,), f"strange {votes.strange.shape}")
     require(
         bool(trial.member.name) and trial.member.kind in ("light", "torch", "remote"), "a member has a name and a kind"
@@ -227,14 +239,16 @@ def check_one_cell(trial: Trial) -> None:
     """Adapt to and vote on a query of one cell."""
     query = rows_of(trial.query, np.array([0]))
     votes = _loaded_copy(trial).adapt(query).predict(query)
-    require(votes.mass.shape == (1, len(TERMS)), f"mass {votes.mass.shape} for one cell")
+    require(votes.mass.shape == (1, len(trial.member.terms)), f"mass {votes.mass.shape} for one cell")
 
 
 def check_empty_query(trial: Trial) -> None:
     """No cells, no votes, no error."""
     nothing = rows_of(trial.query, np.arange(0))
     votes = _loaded_copy(trial).adapt(nothing).predict(nothing)
-    require(votes.mass.shape == (0, len(TERMS)) and votes.strange.shape == (0,), "votes for an empty query")
+    require(
+        votes.mass.shape == (0, len(trial.member.terms)) and votes.strange.shape == (0,), "votes for an empty query"
+    )
 
 
 def check_cell_without_counts_abstains(trial: Trial) -> None:
@@ -242,7 +256,7 @@ def check_cell_without_counts_abstains(trial: Trial) -> None:
     counts = trial.query.counts.tolil(copy=True)
     counts[3] = 0
     query = trial.query
-    block = Block(csr_matrix(counts, dtype=np.float32), query.genes, query.present, query.batch, query.batches)
+    block = replace(query, counts=csr_matrix(counts, dtype=np.float32))
     block.counts.eliminate_zeros()
     votes = trial.member.predict(block)
     require(not votes.mass[3].any() and bool(np.isnan(votes.strange[3])), "a cell without counts got a vote")
@@ -256,20 +270,20 @@ def check_other_genes_are_refused(trial: Trial) -> None:
     """Genes that are not the reference's, in its order, are named in an error and not read as if they were."""
     query = trial.query
     for genes in (query.genes[::-1], (*query.genes[1:], "unknown")):
-        block = Block(query.counts, genes, query.present, query.batch, query.batches)
+        block = replace(query, genes=genes)
         raises(GenesError, partial(trial.member.predict, block), what="other genes")
 
 
 def check_batch_never_seen(trial: Trial) -> None:
     """Expect votes for a batch that was not adapted to."""
     query = trial.query
-    block = Block(query.counts, query.genes, query.present, np.zeros_like(query.batch), ("never seen",))
+    block = replace(query, batch=np.zeros_like(query.batch), batches=("never seen",))
     require(_accuracy(trial.member.predict(block), trial.truth) >= trial.accuracy / 2, "votes of an unknown batch")
 
 
 def check_inputs_stay_untouched(trial: Trial) -> None:
     """Neither fitting nor voting writes into what it was given."""
-    fresh = Trial(trial.make, cells=trial.truth.size // (2 * len(TERMS)))
+    fresh = Trial(trial.make, cells=trial.truth.size // (2 * len(TERMS)), proteins=trial.proteins)
     _ = trial.votes
     for got, expected in ((trial.reference.cells, fresh.reference.cells), (trial.query, fresh.query)):
         same = (
@@ -278,6 +292,8 @@ def check_inputs_stay_untouched(trial: Trial) -> None:
             and np.array_equal(got.batch, expected.batch)
             and np.array_equal(got.present, expected.present)
         )
+        if got.proteins is not None and expected.proteins is not None:
+            same = same and np.array_equal(got.proteins.counts, expected.proteins.counts)
         require(same, "the member changed the cells it was given")
 
 
@@ -317,7 +333,7 @@ def check_lacking_genes_are_not_zeros(trial: Trial) -> None:
     query = trial.query
     counts = csr_matrix(query.counts.multiply(present.astype(np.float32)), dtype=np.float32)
     counts.eliminate_zeros()
-    block = Block(counts, query.genes, present, query.batch, query.batches)
+    block = replace(query, counts=counts, present=present)
     right = _accuracy(_loaded_copy(trial).adapt(block).predict(block), trial.truth)
     require(right >= trial.accuracy - 0.15, f"only {right:.2f} right where the query lacks markers of two types")
 
@@ -326,10 +342,10 @@ def check_many_batches(trial: Trial) -> None:
     """Every query cell a batch of its own."""
     query = trial.query
     names = tuple(f"batch{cell}" for cell in range(query.n_cells))
-    block = Block(query.counts, query.genes, query.present, np.arange(query.n_cells, dtype=np.int32), names)
+    block = replace(query, batch=np.arange(query.n_cells, dtype=np.int32), batches=names)
     some = rows_of(block, np.arange(0, query.n_cells, max(1, query.n_cells // 12)))
     votes = _loaded_copy(trial).adapt(some).predict(some)
-    require(votes.mass.shape == (some.n_cells, len(TERMS)), "votes for many batches")
+    require(votes.mass.shape == (some.n_cells, len(trial.member.terms)), "votes for many batches")
 
 
 def check_adapting_again_starts_over(trial: Trial) -> None:
@@ -361,10 +377,11 @@ def check_rare_types(trial: Trial) -> None:
     label = trial.reference.label
     kept = np.concatenate([np.flatnonzero(label == term)[:size] for term, size in enumerate((label.size, 3, 1))])
     cells = rows_of(trial.reference.cells, kept)
-    alone = Block(cells.counts, cells.genes, cells.present, np.zeros_like(cells.batch), ("donor1",))
+    alone = replace(cells, batch=np.zeros_like(cells.batch), batches=("donor1",))
     rare = Reference(alone, label[kept], TERMS)
-    votes = trial.make().fit(rare).adapt(trial.query).predict(trial.query)
-    require(votes.mass.shape[1] == len(TERMS), "votes with rare types")
+    member = trial.make().fit(rare).adapt(trial.query)
+    votes = member.predict(trial.query)
+    require(votes.mass.shape[1] == len(member.terms), "votes with rare types")
 
 
 # What the checks share --------------------------------------------------------------------------------------------
@@ -372,13 +389,18 @@ def check_rare_types(trial: Trial) -> None:
 
 def rows_of(block: Block, rows: NDArray[np.integer]) -> Block:
     """Take some cells of a block, with the names of all batches."""
-    return Block(block.counts[rows], block.genes, block.present, block.batch[rows], block.batches)
+    proteins = None if block.proteins is None else block.proteins.take(rows)
+    return replace(block, counts=block.counts[rows], batch=block.batch[rows], proteins=proteins)
 
 
 def write_block(path: Path, block: Block) -> None:
     """Write a block as npz."""
+    tags = {}
+    if (proteins := block.proteins) is not None:
+        tags = {"tags": proteins.counts, "tag_names": np.array(proteins.names), "tags_present": proteins.present}
     save_arrays(
         path,
+        **tags,
         values=block.counts.data,
         columns=block.counts.indices,
         starts=block.counts.indptr,
@@ -394,12 +416,17 @@ def read_block(path: Path) -> Block:
     arrays = load_arrays(path)
     genes = tuple(str(gene) for gene in arrays["genes"])
     shape = (arrays["starts"].size - 1, len(genes))
+    proteins = None
+    if "tags" in arrays:
+        names = tuple(str(name) for name in arrays["tag_names"])
+        proteins = Proteins(arrays["tags"].astype(np.float32), names, np.asarray(arrays["tags_present"], np.bool_))
     return Block(
         csr_matrix((arrays["values"], arrays["columns"], arrays["starts"]), shape=shape),
         genes,
         np.asarray(arrays["present"], np.bool_),
         np.asarray(arrays["batch"], np.int32),
         tuple(str(name) for name in arrays["batches"]),
+        proteins,
     )
 
 
