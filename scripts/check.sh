@@ -9,7 +9,7 @@ mypy
 PYTHONPATH=.typing lint-imports
 [ "${1:-}" = lint ] && exit 0
 # Two processes, a file in one of them: what a file fits once stays with its tests.
-python -m pytest -n 2 --dist loadfile --cov=celljury --cov-report=term --durations=15 "$@"
+python -m pytest -n 2 --dist loadfile --cov --cov-report=term --durations=15 "$@"
 python - <<'PY'
 """Hold the coverage that the parts deserve which everything else stands on."""
 import json

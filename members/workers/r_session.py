@@ -1,0 +1,132 @@
+"""R in this process, through rpy2: started once, spoken to in numpy.
+
+A cells x genes CSR matrix is byte for byte a genes x cells dgCMatrix, so counts go over as they are and are never dense.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scipy.sparse import csr_matrix
+
+AGAIN = "celljury members install r"
+
+# Opens every piece of R code that takes counts: `SPARSE_ARGUMENTS` of `sparse_arguments`, as a genes x cells matrix.
+SPARSE = """
+sparse <- function(i, p, x, n_genes) {
+  loadNamespace("Matrix")  # the class is not known before
+  shape <- c(as.integer(n_genes), length(p) - 1L)
+  names <- list(paste0("g", seq_len(shape[1])), paste0("c", seq_len(shape[2])))
+  methods::new("dgCMatrix", i = i, p = p, x = x, Dim = shape, Dimnames = names)
+}
+"""
+
+_session: Any = None
+
+
+def session() -> Any:
+    """Return `rpy2.rinterface` with R running in it.
+
+    Raises
+    ------
+    RuntimeError
+        If R cannot be started, whatever the reason: a version clash of rpy2 and R is an ``ffi.error``.
+    """
+    global _session
+    if _session is None:
+        if find_spec("_rinterface_cffi_api") is None:  # installed without a compiler
+            os.environ.setdefault("RPY2_CFFI_MODE", "ABI")
+        try:
+            from rpy2 import rinterface
+            from rpy2.rinterface_lib import callbacks
+
+            callbacks.consolewrite_warnerror = _to_log
+            callbacks.consolewrite_print = _to_log
+            rinterface.initr()
+        except Exception as error:
+            message = (
+                f"R cannot be started ({type(error).__name__}: {error}). Is R installed, and this environment made for its"
+                f" version? Make it again with: {AGAIN}"
+            )
+            raise RuntimeError(message) from error
+        _session = rinterface
+    return _session
+
+
+def define(source: str) -> Callable[..., Any]:
+    """Return a function of R as one of Python; arguments and results go through `to_r` and `from_r`."""
+    function = session().evalr(source)
+
+    def call(**arguments: Any) -> Any:
+        return from_r(function(**{name: to_r(value) for name, value in arguments.items()}))
+
+    return call
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package of R, None where it is not installed."""
+    found = define(
+        'function(name) if (nzchar(system.file(package = name))) as.character(utils::packageVersion(name)) else ""'
+    )
+    (version,) = found(name=package)
+    return version or None
+
+
+def r_version() -> str:
+    """Return R's own version, e.g. ``4.2.2``."""
+    (version,) = define("function() as.character(getRversion())")()
+    return str(version)
+
+
+def sparse_arguments(matrix: csr_matrix) -> dict[str, Any]:
+    """Return the arguments of R's ``sparse`` (see `SPARSE`) for a cells x genes matrix."""
+    matrix = matrix.sorted_indices()  # R refuses a matrix whose indices are not sorted
+    return {
+        "i": matrix.indices.astype(np.int32),
+        "p": matrix.indptr.astype(np.int32),
+        "x": matrix.data.astype(np.float64),
+        "n_genes": matrix.shape[1],
+    }
+
+
+def to_r(value: Any) -> Any:
+    """Return an array, number, text or list of texts as a vector of R; a 2-d array as a matrix."""
+    r = session()
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        flat = to_r(np.asarray(value, np.float64).ravel(order="F"))
+        return r.baseenv["matrix"](flat, nrow=to_r(value.shape[0]), ncol=to_r(value.shape[1]))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return r.FloatSexpVector.from_memoryview(np.ascontiguousarray(value, np.float64).data)
+    if isinstance(value, np.ndarray):
+        return r.IntSexpVector.from_memoryview(np.ascontiguousarray(value, np.int32).data)
+    if isinstance(value, bool):
+        return r.BoolSexpVector([value])
+    if isinstance(value, int):
+        return r.IntSexpVector([value])
+    if isinstance(value, float):
+        return r.FloatSexpVector([value])
+    return r.StrSexpVector([value] if isinstance(value, str) else list(value))
+
+
+def from_r(value: Any) -> Any:
+    """Return numbers as an array (a matrix in its shape), texts as a list, a named list as a dictionary, NULL as None."""
+    r = session()
+    if isinstance(value, r.NULLType):
+        return None
+    if isinstance(value, r.ListSexpVector):
+        return {str(name): from_r(entry) for name, entry in zip(value.names, value, strict=True)}
+    if isinstance(value, r.StrSexpVector):
+        return [str(text) for text in value]
+    return np.array(value.memoryview())
+
+
+def _to_log(text: str) -> None:
+    sys.stderr.write(text)
