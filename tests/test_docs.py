@@ -17,7 +17,7 @@ from celljury.reasons import Reason
 
 PAGES = (
     "README.md", "docs/vote.md", "docs/configuration.md", "docs/ontology.md", "docs/evaluate.md", "docs/review.md",
-    "docs/exports.md", "docs/compare.md",
+    "docs/exports.md", "docs/compare.md", "docs/members.md", "docs/own-member.md",
 )  # fmt: skip
 # In this order: a later one goes on with what an earlier one leaves.
 GUIDES = ("first-annotation", "high-stakes-atlas", "own-labels", "paper-table")

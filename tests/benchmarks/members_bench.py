@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from pairs import Made
 
 MB = 1024**2
-TABLE = Path(__file__).resolve().parents[2] / "data" / "members_measured.tsv"
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "data" / "members_measured.tsv"
+PAGE = ROOT / "docs" / "members.md"
+BEGIN, END = "<!-- measured: written by members_bench.py -->\n", "<!-- end -->"
 LEFT_OUT = ("U1", "U2", "U3", "U4", "U5")
 HEAD = ("member", "accuracy", "macro_f1", "ece", "u1", "u2", "u3", "u4", "u5", "cpu_fit", "cpu_vote", "memory")
 
@@ -63,6 +66,17 @@ def main() -> None:
     if options.write:
         first = "# Pair P1 (and U1 to U5 for strangeness), seed 0, one thread: tests/benchmarks/members_bench.py"
         TABLE.write_text("\n".join([first, *("\t".join(row) for row in (HEAD, *rows))]) + "\n", encoding="utf-8")
+        text = PAGE.read_text(encoding="utf-8")
+        before, after = text.split(BEGIN)[0], text.split(END)[1]
+        PAGE.write_text(f"{before}{BEGIN}{page_table(rows)}{END}{after}", encoding="utf-8")
+
+
+def page_table(rows: list[tuple[str, ...]]) -> str:
+    """Return the table as Markdown, as it stands in ``docs/members.md``."""
+    heads = ("member", "accuracy", "macro F1", "ECE", "U1", "U2", "U3", "U4", "U5", "fit s", "vote s", "MB")
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---|" * (len(heads) - 1)]
+    lines += [f"| `{row[0]}` | " + " | ".join(value or "-" for value in row[1:]) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def _one(name: str, pair: str, kept: Path, options: argparse.Namespace) -> None:

@@ -73,6 +73,16 @@ def test_what_was_measured_is_that_of_the_shipped_table() -> None:
     assert f"{entry.measured.cpu_fit:.1f}" in run("members", "list").output
 
 
+def test_page_on_members_holds_the_shipped_table_and_every_member(root) -> None:
+    from members_bench import BEGIN, END, TABLE, page_table
+
+    rows = [tuple(line.split("\t")) for line in TABLE.read_text().splitlines()[2:]]
+    page = (root / "docs" / "members.md").read_text()
+    assert page.split(BEGIN)[1].split(END)[0] == page_table(rows)
+    described = {line.split("`")[1] for line in page.split("## Measured")[0].splitlines() if line.startswith("| `")}
+    assert described == NAMES
+
+
 @pytest.mark.parametrize(
     ("asked", "found"), [("Geneformer", "foundation"), ("Azimuth", "seurat_transfer"), ("tree-arches", None)]
 )
