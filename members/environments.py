@@ -2,6 +2,9 @@
 
 Each is named by a file of pinned requirements in ``celljury.data/environments``; its folder lies in the user's data
 directory, or where ``CELLJURY_ENVIRONMENTS`` says. ``installed.json`` is written last: a folder without it is half made.
+
+Comments at the top of a requirements file say how it is installed: ``# python: 3.10-3.13`` (what it was tried with),
+``# pip: --no-deps`` (options of pip), ``# with: NAME=VALUE`` (an environment variable while pip runs).
 """
 
 from __future__ import annotations
@@ -126,10 +129,11 @@ def install(name: str, *, python: Path | None = None, say: Callable[[str], None]
     log = place / "install.log"
     requirements = place / "requirements.txt"
     requirements.write_text(text, encoding="utf-8")
-    _run([str(chosen), "-m", "venv", str(place)], log, name)
+    _run([str(chosen), "-m", "venv", str(place)], log, name, {})
     say(f"{name}: installing {sum('==' in line for line in text.splitlines())} packages; this can take minutes")
     pip = [str(python_of(name)), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-    _run([*pip, "--requirement", str(requirements)], log, name)
+    variables = dict(line.split("=", 1) for line in _header(text, "with"))
+    _run([*pip, *_header(text, "pip"), "--requirement", str(requirements)], log, name, variables)
     made = {"requirements": _fingerprint(text), "python": str(chosen)}
     (place / "installed.json").write_text(json.dumps(made), encoding="utf-8")
     say(f"{name}: ready")
@@ -146,8 +150,8 @@ def r_version() -> tuple[int, int, int] | None:
 
 
 def _fitting_python(name: str, text: str, given: Path | None) -> Path:
-    bounds = re.search(r"^# python: 3\.(\d+)-3\.(\d+)$", text, re.MULTILINE)
-    low, high = (int(bounds[1]), int(bounds[2])) if bounds else (9, 13)
+    told = re.fullmatch(r"3\.(\d+)-3\.(\d+)", "".join(_header(text, "python")))
+    low, high = (int(told[1]), int(told[2])) if told else (9, 13)
     names = [f"python3.{minor}" for minor in range(high, low - 1, -1)]
     candidates = [str(given)] if given else [sys.executable, *(path for one in names if (path := shutil.which(one)))]
     seen = []
@@ -163,6 +167,12 @@ def _fitting_python(name: str, text: str, given: Path | None) -> Path:
     raise MemberUnavailableError(message)
 
 
+def _header(text: str, name: str) -> list[str]:
+    """Return the words of the comments ``# name: ...``."""
+    found = re.findall(rf"^# {name}: (.*)$", text, re.MULTILINE)
+    return [word for line in found for word in line.split()]
+
+
 def _minor_of(python: str) -> int | None:
     try:
         done = subprocess.run(
@@ -174,9 +184,11 @@ def _minor_of(python: str) -> int | None:
     return int(words[1]) if done.returncode == 0 and len(words) == 2 and words[0] == "3" else None
 
 
-def _run(command: list[str], log: Path, name: str) -> None:
+def _run(command: list[str], log: Path, name: str, variables: dict[str, str]) -> None:
     with log.open("ab") as file:
-        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        status = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, check=False, env=os.environ | variables
+        ).returncode
     if status:
         last = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()][-3:]
         shown = "\n".join(f"  {line}" for line in last)

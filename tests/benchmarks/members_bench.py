@@ -138,7 +138,7 @@ def calibration_error(name: str, options: argparse.Namespace) -> dict[str, Any]:
         config = Config.read(options.config, members=(name,))
         celljury.fit(left, labels=TRUTH, batch=facts["batch"], out=home, resume=home.is_dir(), config=config)
     card = json.loads((home / "card.json").read_text())
-    return {"ece": card["calibration"]["evidence"]["members"][name]["ece"]}
+    return {"ece": next(row["ece"] for row in card["calibration"]["evidence"]["members"] if row["name"] == name)}
 
 
 def table(work: Path) -> list[tuple[str, ...]]:

@@ -99,17 +99,29 @@ def test_without_r_its_environment_says_so(monkeypatch) -> None:
         install("r")
 
 
-@pytest.mark.parametrize(("version", "rpy2"), [((4, 2, 2), "3.6.6"), ((4, 4, 9), "3.6.6"), (None, "3.6.6")])
-def test_rpy2_fits_an_older_r(monkeypatch, version, rpy2) -> None:
+@pytest.mark.parametrize("version", [(4, 2, 2), (4, 4, 9), None])
+def test_rpy2_fits_an_older_r(monkeypatch, version) -> None:
     monkeypatch.setattr(environments, "r_version", lambda: version)
-    assert pinned_version("r", "rpy2") == rpy2
+    assert pinned_version("r", "rpy2-rinterface") == "3.6.5"
 
 
 def test_rpy2_fits_a_newer_r(monkeypatch) -> None:
     monkeypatch.setattr(environments, "r_version", lambda: (4, 5, 0))
-    newer = pinned_version("r", "rpy2")
+    newer = pinned_version("r", "rpy2-rinterface")
     assert newer is not None
     assert tuple(map(int, newer.split("."))) > (3, 6, 6)
+
+
+def test_header_says_how_it_is_installed(toy, monkeypatch) -> None:
+    ran: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(environments, "_run", lambda command, log, name, variables: ran.append((command, variables)))
+    text = "# python: 3.9-3.13\n# pip: --no-deps --pre\n# with: A_VARIABLE=x=y\ntoy-package==1.5\n"
+    monkeypatch.setattr(environments, "requirements_of", lambda name: text)
+    install("toy", say=lambda line: None)
+    (_, none), (command, variables) = ran
+    assert none == {}
+    assert variables == {"A_VARIABLE": "x=y"}
+    assert command[command.index("install") + 1 : -2] == ["--no-deps", "--pre"]
 
 
 def test_every_requirement_is_pinned() -> None:
