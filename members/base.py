@@ -113,6 +113,7 @@ class MemberVotes:
     ----------
     mass
         Probability over the member's ``terms``, float32 (n_cells, n_terms); rows sum to 1, or to 0 where it abstains.
+        These are the reference's terms, in their order, and behind them such as only the member knows.
     strange
         Out-of-reference score, float32 (n_cells,): larger is stranger, NaN where the member has none.
     signals
@@ -206,6 +207,9 @@ class Member(ABC):
 
     def fit(self, reference: Reference) -> Self:
         """Learn from a reference and return self.
+
+        ``terms`` are the reference's; a member with a model or a tree of its own may add others behind them in ``_fit``,
+        which then stand in the votes as cast (see `celljury.pool.agreement` for what they are worth).
 
         Raises
         ------

@@ -14,8 +14,9 @@ from celljury.errors import ConfigError, GenesError, UntrustedModelError
 from celljury.members.about import About
 from celljury.members.arrays import load_arrays, save_arrays
 from celljury.members.base import Block, Member, MemberSettings, MemberVotes, Reference
-from celljury.members.celltypist_library import annotated, import_celltypist, load_model, terms_of_labels
+from celljury.members.celltypist_library import annotated, import_celltypist, load_model
 from celljury.members.components import CLIP, moments
+from celljury.members.label_terms import terms_of_labels
 from celljury.members.subsample import cap_per_term
 
 if TYPE_CHECKING:
@@ -71,8 +72,10 @@ class CellTypist(Member):
     CellTypist leaves out genes that the query lacks, which is to say that they take the reference's mean. It wants
     log1p of counts per 10,000 of all genes, so what those genes would take stands in one column beside them.
 
-    A pretrained model sees the reference's genes only. Its cell types vote as they are mapped, also for terms that the
-    reference lacks; those that map to no term abstain. What its labels are worth beside the reference's is learned on
+    A pretrained model sees the jury's genes only (``genes.n_variable``), in shares of their counts; others take its own
+    mean. For a model of 2,000 genes that took accuracy from .906 to .875 at 1,000 and .862 at 300 (pbmc3k), for one of
+    11,132 it cost nothing down to 500 (175 cells of pancreas). Its cell types vote as they are mapped, also for terms
+    that the reference lacks; those that map to no term abstain. What they are worth beside the reference is learned on
     held-out donors like any other member's.
     """
 

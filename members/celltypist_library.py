@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import sys
 import tempfile
 import warnings
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from celljury.errors import UnreadableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
@@ -113,35 +114,8 @@ def load_model(path: Path) -> Any:
             raise UnreadableFileError(message) from error
 
 
-def terms_of_labels(labels: Sequence[str], label_map: str | None) -> list[str | None]:
-    """Return the Cell Ontology id of each of a model's cell types, None where nothing names it exactly.
-
-    Parameters
-    ----------
-    labels
-        Its cell types.
-    label_map
-        An SSSOM table, see `celljury.ontology.mapping.read_sssom`; None = ids, labels and exact synonyms only.
-
-    Raises
-    ------
-    UnreadableFileError, InputError, UnknownTermError
-        If the table cannot be read, or names a term that the ontology does not have.
-    """
-    from celljury.ontology.load import load_ontology
-    from celljury.ontology.mapping import map_labels, read_sssom
-
-    ontology = load_ontology()
-    table = read_sssom(Path(label_map), ontology) if label_map else None
-    return [
-        None if found is None else ontology.ids[found.i_term] for found in map_labels(labels, ontology, label_map=table)
-    ]
-
-
 def read_label_map(path: Path) -> dict[str, str]:
     """Return term by label from an SSSOM table: TSV with ``#`` lines of metadata before the header."""
-    import csv
-
     if not path.is_file():
         message = f"{path} is not a file; [settings.celltypist] label_map expects an SSSOM table (TSV)"
         raise UnreadableFileError(message)

@@ -54,7 +54,7 @@ def term_tree(terms: Sequence[str], ontology: CellOntology) -> TermTree:
         Where they stand.
     """
     index = {ontology.index(term): term for term in terms if term in ontology}
-    loose = [term for term in terms if term not in index.values()]
+    loose = sorted(set(terms) - set(index.values()))
     parent = _parents(sorted(index), ontology)
     children: dict[int, list[int]] = {}
     for below in sorted(parent, reverse=True):  # general terms first: children of a node in one order, whatever came in
@@ -75,7 +75,7 @@ def term_tree(terms: Sequence[str], ontology: CellOntology) -> TermTree:
 
     for node in children.get(-1, []):
         hang(node, 0)
-    named += loose
+    named += loose  # last, in the order of their ids
     parents += [0] * len(loose)
     return _without_lone_top(named, parents, known=set(terms))
 
