@@ -7,7 +7,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export NUMBA_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+R_TESTS := tests/members/test_seurat_transfer.py tests/members/test_symphony_r.py tests/members/test_against_r.py
+
+.PHONY: demo test test-r lint bench clean
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("celljury needs Python 3.11 to 3.13, this is " + sys.version.split()[0]) if not (3, 11) <= sys.version_info[:2] <= (3, 13) else None'
@@ -38,6 +40,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev .validators/.installed .environments/.installed
 	PATH="$(abspath $(BIN)):$$PATH" CELLJURY_ENVIRONMENTS=$(abspath .environments) scripts/check.sh
+
+# The tests that need R, and R's packages with them where apt may install them.
+test-r: $(VENV)/.installed-dev
+	scripts/r-packages.sh
+	! command -v R >/dev/null || CELLJURY_ENVIRONMENTS=$(abspath .environments) $(BIN)/celljury members install r
+	PATH="$(abspath $(BIN)):$$PATH" CELLJURY_ENVIRONMENTS=$(abspath .environments) python -m pytest $(R_TESTS)
 
 lint: $(VENV)/.installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" scripts/check.sh lint
