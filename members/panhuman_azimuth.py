@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from celljury.errors import MemberUnavailableError
+from celljury.errors import ConfigError, MemberUnavailableError
 from celljury.members.about import About
 from celljury.members.remote import RemoteMember, RemoteSettings
 
@@ -79,8 +79,14 @@ class PanhumanAzimuth(RemoteMember):
     )
     Settings: ClassVar[type[MemberSettings]] = PanhumanAzimuthSettings
 
+    def __init__(self, *, seed: int = 0, threads: int = 1, **settings: Any) -> None:
+        super().__init__(seed=seed, threads=threads, **settings)
+        if self.settings.weights is None:
+            raise ConfigError(self._without_weights("it is not set"))
+
     def _fit(self, reference: Reference) -> None:
-        self._require_weights()
+        if not Path(self.settings.weights).is_file():
+            raise MemberUnavailableError(self._without_weights(f"{self.settings.weights} is not a file"))
         super()._fit(reference)
         assert self._fitted is not None
         found = self._fitted.entries
@@ -91,13 +97,9 @@ class PanhumanAzimuth(RemoteMember):
                 " genes.n_variable", found["n_known"], found["n_panel"],
             )  # fmt: skip
 
-    def _require_weights(self) -> None:
-        weights = self.settings.weights
-        if weights is None or not Path(weights).is_file():
-            got = "it is not set" if weights is None else f"{weights} is not a file"
-            message = (
-                f"member {self.name!r} needs the network's file ([settings.{self.name}] weights): {got}. Expected {FILE},"
-                f" which celljury does not fetch: get it from {RECORD}, or take the copy that panhumanpy keeps after its"
-                f" first use, {KEPT}."
-            )
-            raise MemberUnavailableError(message)
+    def _without_weights(self, got: str) -> str:
+        return (
+            f"member {self.name!r} needs the network's file ([settings.{self.name}] weights): {got}. Expected {FILE},"
+            f" which celljury does not fetch: get it from {RECORD}, or take the copy that panhumanpy keeps after its first"
+            f" use, {KEPT}."
+        )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import r_session
-from scipy.sparse import csr_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
 INSTALL = "apt-get install r-cran-seurat (Debian, Ubuntu), or in R: install.packages('Seurat')"
 
@@ -24,11 +23,16 @@ COMPONENTS = (
     "local({"
     + r_session.SPARSE
     + """
-function(i, p, x, n_genes, n_components, supervised, neighbors, seed) {
-  expression <- sparse(i, p, x, n_genes)
-  genes <- rownames(expression)
-  few <- 2 * n_components < min(dim(expression))  # what irlba is made for
-  object <- Seurat::CreateSeuratObject(Seurat::CreateAssayObject(data = expression), assay = "RNA")
+function(i, p, x, n_genes, variable, n_components, supervised, neighbors, seed) {
+  counts <- sparse(i, p, x, n_genes)
+  genes <- rownames(counts)
+  object <- Seurat::CreateSeuratObject(Seurat::CreateAssayObject(counts = counts), assay = "RNA")
+  object <- Seurat::NormalizeData(object, verbose = FALSE)
+  if (length(genes) > variable) {
+    object <- Seurat::FindVariableFeatures(object, nfeatures = variable, verbose = FALSE)
+    genes <- Seurat::VariableFeatures(object)
+  }
+  few <- 2 * n_components < min(length(genes), ncol(counts))  # what irlba is made for
   object <- Seurat::ScaleData(object, features = genes, verbose = FALSE)
   object <- Seurat::RunPCA(
     object, features = genes, npcs = n_components, approx = few, seed.use = seed, verbose = FALSE
@@ -43,8 +47,8 @@ function(i, p, x, n_genes, n_components, supervised, neighbors, seed) {
     name <- "spca"
   }
   found <- Seurat::Loadings(object[[name]])
-  loadings <- matrix(0, length(genes), ncol(found), dimnames = list(genes, NULL))
-  loadings[rownames(found), ] <- found  # a gene that never varies has none
+  loadings <- matrix(0, nrow(counts), ncol(found), dimnames = list(rownames(counts), NULL))
+  loadings[rownames(found), ] <- found
   list(loadings = loadings, points = Seurat::Embeddings(object[[name]]))
 }})"""
 )
@@ -123,19 +127,21 @@ def versions() -> dict[str, str]:
 
 def fit(cells: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return ``loadings`` (n_genes, n_components), ``points`` (n_cells, n_components), and genes' ``mean`` and ``scale``."""
-    expression = _log1p_cp10k(cells["counts"])
-    rank = min(options["settings"]["components"], min(expression.shape) - 1)
+    settings = options["settings"]
+    n_cells, n_genes = cells["counts"].shape
+    rank = min(settings["components"], n_cells - 1, n_genes - 1, settings["variable_genes"] - 1)
     if rank < 2:
-        message = f"{expression.shape[0]} cells x {expression.shape[1]} genes are too few for two principal components"
+        message = f"{n_cells} cells x {n_genes} genes are too few for two principal components"
         raise ValueError(message)
     found = seurat(COMPONENTS)(
-        **r_session.sparse_arguments(expression),
+        **r_session.sparse_arguments(cells["counts"]),
+        variable=settings["variable_genes"],
         n_components=rank,
-        supervised=options["settings"]["reduction"] == "spca",
-        neighbors=min(20, expression.shape[0] - 1),
+        supervised=settings["reduction"] == "spca",
+        neighbors=min(20, n_cells - 1),
         seed=options["seed"],
     )
-    mean, scale = _moments(expression)
+    mean, scale = _moments(r_session.log1p_cp10k(cells))
     return {**found, "mean": mean, "scale": scale}
 
 
@@ -143,9 +149,8 @@ def adapt(state: dict[str, Any], cells: dict[str, Any], options: dict[str, Any])
     """Return anchors between ``from_points`` of the reference and ``to_points`` of a query: cells (from 0) and scores."""
     settings = options["settings"]
     reference, query = cells["from_points"], cells["to_points"]
-    most = (
-        min(len(reference), len(query)) - 1
-    )  # Seurat fails where it is asked for as many neighbours as there are cells
+    # Seurat fails where it is asked for as many neighbours as there are cells.
+    most = min(len(reference), len(query)) - 1
     found = seurat(ANCHORS)(
         reference=reference,
         query=query,
@@ -154,11 +159,12 @@ def adapt(state: dict[str, Any], cells: dict[str, Any], options: dict[str, Any])
         k_score=max(1, min(settings["k_score"], most)),
         seed=options["seed"],
     )
+    there = found["reference"] > 0  # it writes down cell 0 where it finds none
     return {
-        "reference": found["reference"].astype(np.int32) - 1,
-        "query": found["query"].astype(np.int32) - 1,
+        "reference": found["reference"][there].astype(np.int32) - 1,
+        "query": found["query"][there].astype(np.int32) - 1,
         # Few anchors can all overlap alike, and Seurat divides by the range of that.
-        "score": np.nan_to_num(found["score"], nan=1.0),
+        "score": np.nan_to_num(found["score"][there], nan=1.0),
     }
 
 
@@ -177,26 +183,11 @@ def azimuth(state: dict[str, Any], cells: dict[str, Any], options: dict[str, Any
     return dict(found)
 
 
-@cache
 def seurat(source: str) -> Callable[..., Any]:
-    """Return a function of R that runs with Seurat loaded, one process, and its remarks kept to itself."""
-    (problem,) = r_session.define(
-        """function() tryCatch(
-          {loadNamespace("Matrix"); loadNamespace("Seurat"); future::plan("sequential"); ""},
-          error = function(e) conditionMessage(e)
-        )"""
-    )()
-    if problem:
-        message = f"R cannot load Seurat: {problem}. Install: {INSTALL}"
-        raise RuntimeError(message)
-    return r_session.define(f"(function(f) function(...) suppressWarnings(suppressMessages(f(...))))({source})")
-
-
-def _log1p_cp10k(counts: csr_matrix) -> csr_matrix:
-    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0)
-    values = np.log1p(counts.data.astype(np.float64) * np.repeat(factor, np.diff(counts.indptr)))
-    return csr_matrix((values, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape)
+    """Return a function of R that runs with Seurat loaded, in one process."""
+    function = r_session.define_with("Seurat", source, install=INSTALL)
+    r_session.define("""function() {future::plan("sequential"); NULL}""")()
+    return function
 
 
 def _moments(expression: csr_matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

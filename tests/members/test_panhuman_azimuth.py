@@ -19,7 +19,7 @@ from on_p1 import SHARED, end_to_end, p1
 
 import celljury
 from celljury.config import Config
-from celljury.errors import MemberError, MemberUnavailableError
+from celljury.errors import ConfigError, MemberError, MemberUnavailableError
 from celljury.members.arrays import load_arrays
 from celljury.members.checks import MARKERS, N_GENES, TERMS, Trial, member_checks
 from celljury.members.panhuman_azimuth import FILE, PanhumanAzimuth
@@ -187,9 +187,11 @@ def test_file_is_not_needed_once_it_is_taken_over(trial, network, tmp_path) -> N
 
 
 def test_missing_file_is_named_with_where_it_comes_from(trial, tmp_path) -> None:
-    for settings, got in (({}, "is not set"), ({"weights": str(tmp_path / "none.keras")}, "none.keras is not a file")):
-        with pytest.raises(MemberUnavailableError, match=rf"{got}.*{FILE}.*zenodo\.org/records/20401417"):
-            PanhumanAzimuth(**settings).fit(trial.reference)
+    where = rf"{FILE}.*zenodo\.org/records/20401417"
+    with pytest.raises(ConfigError, match=f"is not set.*{where}"):
+        PanhumanAzimuth()
+    with pytest.raises(MemberUnavailableError, match=f"none.keras is not a file.*{where}"):
+        PanhumanAzimuth(weights=str(tmp_path / "none.keras")).fit(trial.reference)
 
 
 def test_network_with_code_in_it_is_refused(trial, tmp_path) -> None:
