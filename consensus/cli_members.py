@@ -157,7 +157,9 @@ def _description(entry: Entry) -> list[str]:
              f" {measured.memory:,} MB"),
         ]  # fmt: skip
     for head, text in rows:
-        lines += textwrap.wrap(text, 100, initial_indent=f"  {head + ':':17}", subsequent_indent=" " * 19)
+        lines += textwrap.wrap(
+            text, 100, initial_indent=f"  {head + ':':17}", subsequent_indent=" " * 19, break_on_hyphens=False
+        )
     return lines
 
 

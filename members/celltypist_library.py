@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import sys
@@ -112,13 +111,3 @@ def load_model(path: Path) -> Any:
         except Exception as error:  # the library raises this class for whatever goes wrong
             message = f"{path} cannot be read as a CellTypist model: {error}"
             raise UnreadableFileError(message) from error
-
-
-def read_label_map(path: Path) -> dict[str, str]:
-    """Return term by label from an SSSOM table: TSV with ``#`` lines of metadata before the header."""
-    if not path.is_file():
-        message = f"{path} is not a file; [settings.celltypist] label_map expects an SSSOM table (TSV)"
-        raise UnreadableFileError(message)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader((line for line in file if not line.startswith("#")), delimiter="\t"))
-    return {row.get("subject_label") or row.get("subject_id") or "": row.get("object_id") or "" for row in rows}
