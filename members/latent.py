@@ -1,4 +1,4 @@
-"""What `scvi_knn` and `scanvi` share: place query cells in the latent space of the reference's network."""
+"""What `scvi_knn`, `scanvi` and `totalvi_knn` share: place query cells in the latent space of the reference's network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from celljury.members.arrays import load_arrays, save_arrays
-from celljury.members.base import Block, Member, MemberVotes, Reference
+from celljury.members.base import Block, Member, MemberVotes, Proteins, Reference
 from celljury.members.neighbors import NeighborIndex
 from celljury.members.scvi_cells import TrainingCells, content_order, filled
 from celljury.members.scvi_model import Encoder, Network, widen
@@ -53,6 +53,11 @@ class LatentMember(Member):
     @abstractmethod
     def _vote(self, latent: NDArray[np.float32]) -> MemberVotes: ...
 
+    def _read(self, block: Block) -> Proteins | None:
+        """Return the cells' proteins as the network reads them, without gaps; None = it reads none."""
+        del block
+        return None
+
     @property
     def index(self) -> NeighborIndex:
         """The reference cells, ready to be searched."""
@@ -71,8 +76,9 @@ class LatentMember(Member):
         cells = TrainingCells.of(reference)
         self.network = self._train(cells)
         self.latent = Encoder(self.network, threads=self.threads).latent(
-            cells.counts, cells.batch, present=np.ones(len(self.genes), np.bool_), share=self.gene_share
-        )
+            cells.counts, cells.batch, present=np.ones(len(self.genes), np.bool_), share=self.gene_share,
+            proteins=cells.proteins if self.network.n_proteins else None,
+        )  # fmt: skip
         self.label = cells.label
         self.batches, self._encoder, self._index = (), None, None
         self.spacing = own_spacing(self.index, self.latent).astype(np.float32)
@@ -83,10 +89,12 @@ class LatentMember(Member):
         complete = bool(query.present.all())
         worth = float(self.gene_share[query.present].sum()) >= self.settings.surgery_min_share
         used = np.unique(query.batch[seen]) if worth else np.empty(0, np.int32)
+        proteins = self._read(query)
         learned = []
         for i in used:
-            counts = query.counts[np.flatnonzero(seen & (query.batch == i))]
-            counts = counts[content_order(counts)[: self.settings.surgery_cells_per_batch]]
+            rows = np.flatnonzero(seen & (query.batch == i))
+            rows = rows[content_order(query.counts[rows])[: self.settings.surgery_cells_per_batch]]
+            counts = query.counts[rows]
             learned.append(
                 operate(
                     self.network,
@@ -95,6 +103,7 @@ class LatentMember(Member):
                     device=self.settings.device,
                     seed=self.seed,
                     threads=self.threads,
+                    proteins=proteins and proteins.take(rows),
                 )
             )
         self.columns = {
@@ -112,12 +121,17 @@ class LatentMember(Member):
             self._encoder = Encoder(widen(network, self.columns) if self.batches else network, threads=self.threads)
         return self._encoder
 
-    def _predict(self, block: Block) -> MemberVotes:
+    def placed(self, block: Block) -> NDArray[np.float32]:
+        """Return where the adapted network puts cells of the query, float32 (n_cells, n_latent)."""
         typical = self.network.n_batches
         place = {name: typical + 1 + i for i, name in enumerate(self.batches)}
         code = np.array([place.get(name, typical) for name in block.batches], np.int64)
-        latent = self.encoder.latent(block.counts, code[block.batch], present=block.present, share=self.gene_share)
-        return self._vote(latent)
+        return self.encoder.latent(
+            block.counts, code[block.batch], present=block.present, share=self.gene_share, proteins=self._read(block)
+        )
+
+    def _predict(self, block: Block) -> MemberVotes:
+        return self._vote(self.placed(block))
 
     def _near(self, latent: NDArray[np.float32]) -> MemberVotes:
         """Return the votes of the nearest reference cells, their distance, and the signals of strangeness."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from celljury.members.base import Reference
+    from celljury.members.base import Proteins, Reference
 
 UNKNOWN = "Unknown"  # scANVI's category of unlabelled cells; labelled ones carry the index of their term
 
@@ -31,6 +31,8 @@ class TrainingCells:
         Index of each cell's batch, (n_cells,), among the batches that have cells.
     label, n_terms
         Index of each cell's term, int32 (n_cells,), among all terms of the reference.
+    proteins
+        Their surface proteins; None where the reference has none.
     """
 
     counts: csr_matrix
@@ -38,6 +40,7 @@ class TrainingCells:
     n_batches: int
     label: NDArray[np.int32]
     n_terms: int
+    proteins: Proteins | None = None
 
     @classmethod
     def of(cls, reference: Reference) -> TrainingCells:
@@ -58,7 +61,8 @@ class TrainingCells:
             message = f"no reference cell of {names} has any count. Leave these types out of the reference."
             raise InputError(message)
         used, batch = np.unique(cells.batch[order], return_inverse=True)
-        return cls(cells.counts[order], batch, used.size, label, len(reference.terms))
+        proteins = None if cells.proteins is None else cells.proteins.take(order)
+        return cls(cells.counts[order], batch, used.size, label, len(reference.terms), proteins)
 
 
 def content_order(counts: csr_matrix, *, tie: NDArray[np.integer[Any]] | None = None) -> NDArray[np.intp]:
@@ -109,6 +113,7 @@ def cells_table(
     n_batches: int,
     label: NDArray[np.integer[Any]],
     n_terms: int,
+    proteins: NDArray[np.float32] | None = None,
 ) -> AnnData:
     """Return an AnnData as scvi-tools wants it: obs ``batch`` and ``label`` are categories "0", "1", ... or `UNKNOWN`.
 
@@ -120,6 +125,8 @@ def cells_table(
         Index of each cell's batch, and how many there are.
     label, n_terms
         Index of each cell's term, -1 = unlabelled, and how many there are.
+    proteins
+        Counts of their surface proteins (n_cells, n_proteins), for obsm ``proteins``; None = none.
     """
     import pandas as pd
     from anndata import AnnData
@@ -133,4 +140,5 @@ def cells_table(
         },
         index=[str(i) for i in range(counts.shape[0])],
     )
-    return AnnData(X=counts, obs=obs, var=pd.DataFrame(index=[str(i) for i in range(counts.shape[1])]))
+    obsm = {} if proteins is None else {"proteins": proteins}
+    return AnnData(X=counts, obs=obs, var=pd.DataFrame(index=[str(i) for i in range(counts.shape[1])]), obsm=obsm)

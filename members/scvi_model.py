@@ -1,4 +1,4 @@
-"""The autoencoders behind `scvi_knn` and `scanvi` as plain arrays, rebuilt from them without pickles."""
+"""The autoencoders behind `scvi_knn`, `scanvi` and `totalvi_knn` as plain arrays, rebuilt from them without pickles."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
+    from celljury.members.base import Proteins
+
 # What lets surgery touch the weights of a new batch only (Lotfollahi 2022, doi:10.1038/s41587-021-01001-7): the batch
 # enters the first layers alone, and layer norm, unlike batch norm, has no state that new cells could move.
 SURGERY_READY = {
@@ -28,12 +30,25 @@ SURGERY_READY = {
     "use_batch_norm": "none",
     "gene_likelihood": "nb",
 }
+# The same for totalVI, whose covariates enter every layer. Which proteins a batch lacks is told by hand: scvi-tools takes
+# a protein without counts in a small sample for one that was not measured. The prior of the background is drawn anew
+# from the cells only where it is learned.
+TOTALVI_READY = {
+    "encode_covariates": True,
+    "use_layer_norm": "both",
+    "use_batch_norm": "none",
+    "gene_likelihood": "nb",
+    "override_missing_proteins": True,
+    "empirical_protein_background_prior": False,
+}
+# totalVI's parameters with a column a batch, also where there is one batch only.
+PER_BATCH = ("background_pro_alpha", "background_pro_log_beta", "log_per_batch_efficiency")
 ENCODE_ROWS = 2_048  # cells made dense at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A trained SCVI or SCANVI model.
+    """A trained SCVI, SCANVI or TOTALVI model.
 
     Attributes
     ----------
@@ -47,19 +62,25 @@ class Network:
         ``n_latent``, ``n_hidden`` and ``n_layers``.
     state
         Weights by the name of their parameter.
+    n_proteins
+        Proteins it reads, TOTALVI only.
     """
 
-    kind: Literal["SCVI", "SCANVI"]
+    kind: Literal["SCVI", "SCANVI", "TOTALVI"]
     n_genes: int
     n_terms: int
     n_batches: int
     shape: dict[str, int]
     state: Mapping[str, NDArray[np.float32]]
+    n_proteins: int = 0
 
     def batch_columns(self, name: str) -> int:
         """Return how many of the last columns of weight ``name`` belong to batches."""
-        first_layer = name.endswith("fc_layers.Layer 0.0.weight")
-        in_reach = name.startswith(("z_encoder.", "l_encoder.", "decoder."))
+        if name in PER_BATCH:
+            return self.n_batches
+        layer, _, rest = name.rpartition(".fc_layers.Layer ")[2].partition(".")
+        first_layer = rest == "0.weight" and (layer == "0" or self.kind == "TOTALVI")
+        in_reach = name.startswith(("z_encoder.", "l_encoder.", "encoder.", "decoder."))
         # scvi-tools leaves the covariate out where it has a single category.
         return self.n_batches if first_layer and in_reach and self.n_batches > 1 else 0
 
@@ -85,7 +106,8 @@ class Network:
         """Write the network into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         names = list(self.state)
-        plan = {"kind": self.kind, "n_genes": self.n_genes, "n_terms": self.n_terms, "n_batches": self.n_batches}
+        plan = {"kind": self.kind, "n_genes": self.n_genes, "n_terms": self.n_terms, "n_batches": self.n_batches,
+                "n_proteins": self.n_proteins}  # fmt: skip
         text = json.dumps({**plan, "shape": self.shape, "state": names}, indent=1)
         (folder / "network.json").write_text(text, encoding="utf-8")
         save_arrays(folder / "network.npz", **{f"w{i}": self.state[name] for i, name in enumerate(names)})
@@ -115,7 +137,7 @@ def widen(network: Network, columns: Mapping[str, NDArray[np.float32]]) -> Netwo
         n_new = new.shape[1]
         old = state[name]
         # The only batch of a reference has no column: its effect is in the bias, so its column is zero.
-        lone = np.zeros((old.shape[0], 0 if network.n_batches > 1 else 1), np.float32)
+        lone = np.zeros((old.shape[0], 0 if network.batch_columns(name) else 1), np.float32)
         state[name] = np.concatenate([old, lone, new.astype(np.float32)], axis=1)
     return replace(network, n_batches=network.n_batches + n_new, state=state)
 
@@ -129,15 +151,19 @@ def build(network: Network) -> Any:
     import torch
     from scipy.sparse import csr_matrix
 
-    n = max(network.n_batches, network.n_terms, 1)
+    n = max(network.n_batches, network.n_terms, 2)  # TOTALVI cannot be set up on a single cell
     made = csr_matrix(np.ones((n, network.n_genes), np.float32))
     label = np.arange(n) % max(network.n_terms, 1) if network.n_terms else np.full(n, -1)
     table = cells_table(
-        made, batch=np.arange(n) % network.n_batches, n_batches=network.n_batches, label=label, n_terms=network.n_terms
-    )
+        made, batch=np.arange(n) % network.n_batches, n_batches=network.n_batches, label=label, n_terms=network.n_terms,
+        proteins=np.ones((n, network.n_proteins), np.float32) if network.n_proteins else None,
+    )  # fmt: skip
     if network.kind == "SCVI":
         scvi.model.SCVI.setup_anndata(table, batch_key="batch")
         model = scvi.model.SCVI(table, **network.shape, **SURGERY_READY)
+    elif network.kind == "TOTALVI":
+        scvi.model.TOTALVI.setup_anndata(table, protein_expression_obsm_key="proteins", batch_key="batch")
+        model = scvi.model.TOTALVI(table, **network.shape, **TOTALVI_READY)
     else:
         scvi.model.SCANVI.setup_anndata(table, labels_key="label", unlabeled_category=UNKNOWN, batch_key="batch")
         model = scvi.model.SCANVI(table, **network.shape, **SURGERY_READY)
@@ -183,17 +209,28 @@ class Encoder:
         *,
         present: NDArray[np.bool_],
         share: NDArray[np.float64],
+        proteins: Proteins | None = None,
     ) -> NDArray[np.float32]:
-        """Return posterior means, float32 (n_cells, n_latent), of cells in batches ``batch``; see `filled`."""
+        """Return posterior means, float32 (n_cells, n_latent), of cells in batches ``batch``; see `filled`.
+
+        ``proteins`` are read by TOTALVI only, which needs them without gaps.
+        """
         import torch
 
         parts = []
         with session(seed=0, threads=self.threads), torch.inference_mode():
             for start in range(0, counts.shape[0], ENCODE_ROWS):
                 rows = slice(start, start + ENCODE_ROWS)
-                expression = torch.log1p(torch.from_numpy(filled(counts[rows], present=present, share=share)))
+                expression = torch.from_numpy(filled(counts[rows], present=present, share=share))
                 code = torch.from_numpy(batch[rows].astype(np.int64).reshape(-1, 1))
-                parts.append(self.module.z_encoder(expression, code)[0].loc.numpy())
+                if proteins is None:
+                    parts.append(self.module.z_encoder(torch.log1p(expression), code)[0].loc.numpy())
+                else:
+                    tags = torch.from_numpy(proteins.counts[rows])
+                    # As TOTALVAE prepares its input: genes and proteins, each over the cell's mean.
+                    read = [torch.log1p(values / (1 + values.mean(1, keepdim=True))) for values in (expression, tags)]
+                    hidden = self.module.encoder.encoder(torch.cat(read, dim=-1), code)
+                    parts.append(self.module.encoder.z_mean_encoder(hidden).numpy())
         return np.concatenate(parts)
 
     def probabilities(self, latent: NDArray[np.float32]) -> NDArray[np.float32]:

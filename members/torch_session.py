@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,14 +36,16 @@ def session(*, seed: int, threads: int) -> Iterator[None]:
 
 
 # What scvi-tools and Lightning say of trainings that are as they should be here: frozen layers are in eval mode, small
-# queries and rare types have few cells, missing genes are filled with fractions of a count. The second is Lightning's
-# own use of a part of torch that changed.
+# queries and rare types have few cells, missing genes are filled with fractions of a count, proteins come with the genes
+# and may miss from a batch. The second is Lightning's own use of a part of torch that changed.
 EXPECTED_WARNINGS = (
     r"Found .* module\(s\) in eval mode at the start of training",
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"Category .* has fewer than 3 cells",
     r"Last batch will have a small size",
     r".*does not contain unnormalized count data",
+    r"We recommend using setup_mudata for multi-modal data",
+    r"Some proteins have all 0 counts in some batches",
 )
 
 
@@ -54,7 +56,8 @@ def _quiet() -> Iterator[None]:
         stack.enter_context(warnings.catch_warnings())
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        import scvi  # noqa: F401 - its import sets the level of its logger
+        with suppress(ImportError):  # a member that needs torch alone
+            import scvi  # noqa: F401 - its import sets the level of its logger
 
         for name in ("scvi", "lightning.pytorch", "lightning.fabric"):
             logger = logging.getLogger(name)

@@ -63,9 +63,12 @@ def p1() -> tuple[Reference, Block, np.ndarray]:
     )
 
 
-def end_to_end(make: Callable[[], Member]) -> Found:
-    """Fit, adapt, vote, save, load where nothing of the fit is left, and hold the same votes."""
-    reference, query, truth = p1()
+def end_to_end(make: Callable[[], Member], cells: Callable[[], tuple[Reference, Block, np.ndarray]] = p1) -> Found:
+    """Fit, adapt, vote, save, load where nothing of the fit is left, and hold the same votes.
+
+    ``cells`` gives the reference, the query and its true terms where they are not those of `p1`.
+    """
+    reference, query, truth = cells()
     member = make().fit(reference).adapt(query)
     votes = member.predict(query)
     kind = type(member)

@@ -20,7 +20,7 @@ from celljury.members.checks import Trial, member_checks, rows_of
 from celljury.members.scanvi import Scanvi
 from celljury.members.scvi_cells import TrainingCells, content_order, filled
 from celljury.members.scvi_knn import ScviKnn
-from celljury.members.scvi_model import build, release, state_of
+from celljury.members.scvi_model import Encoder, build, release, state_of
 from celljury.members.scvi_training import default_epochs, default_scanvi_epochs, operate
 from celljury.members.torch_session import session
 
@@ -189,6 +189,16 @@ def test_weights_that_move_beside_the_column_are_an_error(trial, monkeypatch) ->
     monkeypatch.setattr(kind, "load_query_data", classmethod(partial(real, unfrozen=True)))
     with pytest.raises(MemberError, match="surgery moved"):
         column_of_a_query(trial.member, trial.query)
+
+
+def test_reference_cells_stay_where_they_were(trial) -> None:
+    cells, query = trial.reference.cells, trial.query
+    seen = {"present": cells.present, "share": trial.member.gene_share}
+    before = Encoder(trial.member.network, threads=1).latent(cells.counts, cells.batch, **seen)
+    assert_allclose(trial.member.encoder.latent(cells.counts, cells.batch, **seen), before, rtol=0, atol=1e-5)
+    # The query's own batches are elsewhere: what surgery learned is in use.
+    typical = np.full(query.n_cells, trial.member.network.n_batches)
+    assert np.abs(trial.member.placed(query) - trial.member.encoder.latent(query.counts, typical, **seen)).max() > 1e-3
 
 
 @pytest.mark.parametrize("n_cells", [1, 2, 5, 129], ids=lambda n: f"{n}_cells")
