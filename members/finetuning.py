@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 
-from celljury.errors import MemberError
+from celljury.errors import ConfigError, MemberError
 from celljury.members.finetuned import PARTS, FineTuned, pooled, pooled_states, pretrained
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def fine_tune(
 
     Raises
     ------
+    ConfigError
+        If the vocabulary has tokens that the checkpoint does not know.
     MemberError
         If the loss is no number.
     """
@@ -68,6 +70,10 @@ def fine_tune(
     from torch.nn.functional import cross_entropy
 
     network, shape = pretrained(architecture, folder)
+    highest, n_tokens = int(tokens.token.max()), int(shape.get("n_tokens", shape.get("vocab_size", 0)))
+    if highest >= n_tokens:
+        message = f"the vocabulary has token {highest} and {folder} knows {n_tokens}. Take the files of one and the same model."
+        raise ConfigError(message)
     network = network.eval().to(device)
     before = pooled_states(architecture, network, tokens.sequences(expression), by=tokens.pooled_by)
     center, scale = before.mean(axis=0), np.maximum(before.std(axis=0), LEAST_SPREAD)

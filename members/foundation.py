@@ -86,8 +86,8 @@ class Foundation(Member):
 
     A cell's vote is a softmax over the linear classifier that was trained with the adapters. Geneformer reads the ranks
     of a cell's genes, scGPT the bins of their values; both see the jury's genes only (``genes.n_variable``). A gene that
-    the query lacks has no token, like one that is not expressed: ranks and bins of the others stay what they are, and
-    what the model makes of the gap is its own affair. A cell with no gene that the model knows abstains.
+    the query lacks has no token, like one that is not expressed; so that this does not pass for a type, each training
+    step goes without a random part of the genes. A cell with no gene that the model knows abstains.
 
     The classifier of transformers pools the first token through a layer that no checkpoint has. Here the classifier
     stands on the states themselves, pooled as `geneformer.Tokens.pooled_by` says.

@@ -74,7 +74,7 @@ class Tokens:
         Raises
         ------
         GenesError
-            If none of the genes is in both dictionaries.
+            If none of the genes is in both dictionaries. Of genes with one id the first is read.
         ConfigError
             If the dictionaries are not those of the version or of the checkpoint.
         """
@@ -98,13 +98,8 @@ class Tokens:
                 f"version = V2 needs {CLS} and {EOS} in {settings.tokens}, which lacks them. Take V2's dictionary."
             )
             raise ConfigError(message)
-        highest = max(int(one) for one in token.values())
-        if highest >= shape["vocab_size"]:
-            message = (
-                f"{settings.tokens} goes up to token {highest:,} and the checkpoint knows {shape['vocab_size']:,}."
-                " Take the dictionaries of the same version as the checkpoint."
-            )
-            raise ConfigError(message)
+        _check_values(token, median, settings, n_tokens=int(shape["vocab_size"]))
+        known[np.setdiff1d(np.arange(len(names)), np.unique(names, return_index=True)[1])] = False  # two of one id
         return cls(
             np.array([int(token[name]) if there else -1 for name, there in zip(names, known, strict=True)], np.int64),
             np.array([float(median[name]) if there else 1.0 for name, there in zip(names, known, strict=True)]),
@@ -149,6 +144,23 @@ class Tokens:
         return cls(
             arrays["token"], arrays["median"], None if first < 0 else first, None if last < 0 else last, padding, most
         )
+
+
+def _check_values(token: dict[str, Any], median: dict[str, Any], settings: Any, *, n_tokens: int) -> None:
+    """Raise ConfigError where the dictionaries are swapped or of another version than the checkpoint."""
+    numbers = all(isinstance(one, int | np.integer) for one in token.values())
+    if not numbers or not all(isinstance(one, float | int | np.number) and one > 0 for one in median.values()):
+        message = (
+            f"expected whole numbers in {settings.tokens} (setting tokens) and medians above 0 in {settings.medians}"
+            " (setting medians), got others. Are the two swapped?"
+        )
+        raise ConfigError(message)
+    if (highest := max(token.values())) >= n_tokens:
+        message = (
+            f"{settings.tokens} goes up to token {highest:,} and the checkpoint knows {n_tokens:,}. Take the dictionaries"
+            " of the same version as the checkpoint."
+        )
+        raise ConfigError(message)
 
 
 def read_shape(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +13,51 @@ from celljury.errors import UnreadableFileError, UntrustedModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# All that names and numbers need beside Python's plain types, which a pickle builds by itself. numpy moved `scalar`;
-# it is taken from a scalar, so that neither place needs to be imported.
-ALLOWED = {
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
-    ("numpy._core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
+NUMBERS = ("f4", "f8", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+
+
+class _NumberType:
+    """Stands for ``numpy.dtype``: its own code takes apart what a file says, and damaged files crashed in it."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if code not in NUMBERS:
+            message = f"it holds numpy values of type {code!r}"
+            raise pickle.UnpicklingError(message)
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+
+def _number(kind: _NumberType, raw: bytes) -> Any:
+    return np.frombuffer(raw, kind.order + kind.code, count=1)[0]
+
+
+def _encoded(text: str, encoding: str) -> bytes:  # how pickles of protocol 2 write the bytes of a number
+    if encoding != "latin1":
+        message = f"it holds bytes as {encoding!r}"
+        raise pickle.UnpicklingError(message)
+    return text.encode("latin1")
+
+
+# All that names and numbers need beside Python's plain types, which a pickle builds by itself. numpy moved `scalar`.
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _NumberType,
+    ("numpy.core.multiarray", "scalar"): _number,
+    ("numpy._core.multiarray", "scalar"): _number,
+    ("_codecs", "encode"): _encoded,
 }
+
+
+class _Refused(pickle.UnpicklingError):
+    """The file asks for something that is no name and no number."""
 
 
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
             message = f"it asks for {module}.{name}"
-            raise pickle.UnpicklingError(message)
+            raise _Refused(message)
         return ALLOWED[module, name]
 
 
@@ -54,19 +84,16 @@ def read_dictionary(path: Path, *, what: str) -> dict[str, Any]:
         else:
             with path.open("rb") as file:
                 found = _Plain(file).load()
-    except pickle.UnpicklingError as error:
-        if "it asks for" not in str(error):
-            message = f"{path} cannot be read: {error}. Expected {what} as JSON or pickle."
-            raise UnreadableFileError(message) from error
+    except _Refused as error:
         message = (
             f"{path} is no plain dictionary, {error}: opening it could run code. Expected {what} as JSON, or the published"
             " pickle of names and numbers."
         )
         raise UntrustedModelError(message) from error
-    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, struct.error) as error:
-        message = f"{path} cannot be read: {error}. Expected {what} as JSON or pickle."
+    except Exception as error:  # a damaged pickle raises what it likes, MemoryError and OverflowError among it
+        message = f"{path} cannot be read: {str(error) or type(error).__name__}. Expected {what} as JSON or pickle."
         raise UnreadableFileError(message) from error
-    plain = isinstance(found, dict) and all(isinstance(one, str | int | float | np.generic) for one in found.values())
+    plain = isinstance(found, dict) and all(isinstance(one, str | int | float | np.number) for one in found.values())
     if not plain:
         message = f"{path} holds a {type(found).__name__}, not names and numbers. Expected {what}: a flat dictionary."
         raise UnreadableFileError(message)

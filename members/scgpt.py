@@ -242,11 +242,7 @@ def states(network: Any, tokens: Any, values: Any, seen: Any) -> Any:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            message = f"it holds a {type(found).__name__}"
-            raise TypeError(message)
+        return {**json.loads(path.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError) as error:
         message = f"{path} cannot be read: {error}. Expected a checkpoint folder of scGPT."
         raise UnreadableFileError(message) from error
-    return found

@@ -203,8 +203,8 @@ def toy_tokens(
     toy: dict[str, Any], dictionary: str, *, places: int = 10, genes: tuple[str, ...] = NAMES, **more: Any
 ) -> Any:
     made = Foundation(
-        checkpoint=toy["checkpoint"], architecture="geneformer", medians=toy["medians"],
-        **{"tokens": str(toy["tmp"] / f"{dictionary}.json"), **more},
+        checkpoint=toy["checkpoint"], architecture="geneformer", tokens=str(toy["tmp"] / f"{dictionary}.json"),
+        **{"medians": toy["medians"], **more},
     )  # fmt: skip
     shape = {"max_position_embeddings": places, "vocab_size": 20}
     return geneformer.Tokens.read(genes, made.settings, shape=shape)
@@ -244,7 +244,7 @@ def test_depth_and_lacking_genes_change_no_rank(toy) -> None:
 def test_symbols_are_read_through_the_map_and_versions_of_ids_are_cut(toy) -> None:
     (toy["tmp"] / "ids.pkl").write_bytes(pickle.dumps({"ALPHA": "a", "BETA": "b"}))
     read = partial(toy_tokens, toy, "v1", gene_ids=str(toy["tmp"] / "ids.pkl"))
-    assert_array_equal(read(genes=("ALPHA", "c.12", "BETA", "other")).token, [1, 3, 2, -1])
+    assert_array_equal(read(genes=("ALPHA", "c.12", "BETA", "other", "a")).token, [1, 3, 2, -1, -1])
     with pytest.raises(GenesError, match=r"none of the reference's 1 genes.*gene_ids"):
         read(genes=("GAMMA",))
 
@@ -252,6 +252,8 @@ def test_symbols_are_read_through_the_map_and_versions_of_ids_are_cut(toy) -> No
 def test_dictionaries_of_another_version_are_refused(toy) -> None:
     with pytest.raises(ConfigError, match="version = V2 needs <cls> and <eos>"):
         toy_tokens(toy, "v1", version="V2")
+    with pytest.raises(ConfigError, match="Are the two swapped"):
+        toy_tokens(toy, "median", medians=str(toy["tmp"] / "v1.json"))
     (toy["tmp"] / "large.json").write_text(json.dumps({"a": 20}))
     with pytest.raises(ConfigError, match=r"goes up to token 20 and the checkpoint knows 20"):
         toy_tokens(toy, "large")
@@ -332,10 +334,9 @@ def accuracy(member: Foundation, trial: Trial) -> float:
 
 def test_votes_are_no_look_up_of_the_top_gene(trial) -> None:
     """Every cell's top gene is the same few, whatever its type; genes behind it tell."""
-    if (tuned := trial.member.tuned).architecture != "geneformer":
-        pytest.skip("scGPT has no ranks")
-    cells = trial.reference.cells.counts
-    assert looked_up(tuned.tokens, cells, trial.reference.label, trial.query.counts, trial.truth) < 0.45
+    if (tuned := trial.member.tuned).architecture == "geneformer":  # scGPT has no ranks
+        cells = trial.reference.cells.counts
+        assert looked_up(tuned.tokens, cells, trial.reference.label, trial.query.counts, trial.truth) < 0.45
     assert accuracy(trial.member, trial) > 0.9
 
 
@@ -446,7 +447,7 @@ def test_other_kinds_of_scgpt_are_refused(folders, tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"input_emb_style = 'category'\. Expected 'continuous'"):
         pretrained("scgpt", tmp_path / "copy")
     (tmp_path / "copy" / "args.json").write_text("[]")
-    with pytest.raises(UnreadableFileError, match="holds a list"):
+    with pytest.raises(UnreadableFileError, match=r"args\.json cannot be read: 'list' object"):
         pretrained("scgpt", tmp_path / "copy")
 
 
@@ -460,6 +461,14 @@ def test_weights_as_bin_are_those_as_safetensors(folders, tmp_path) -> None:
     assert shape["num_hidden_layers"] == 2
     for name, weight in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], weight), name
+
+
+def test_vocabulary_larger_than_the_checkpoint_is_refused(folders, tmp_path) -> None:
+    shutil.copytree(folders["scgpt"]["checkpoint"], tmp_path / "copy")
+    vocabulary = json.loads((tmp_path / "copy" / "vocab.json").read_text())
+    (tmp_path / "copy" / "vocab.json").write_text(json.dumps({**vocabulary, "gene3": 63}))
+    with pytest.raises(ConfigError, match=r"has token 63 and .*/copy knows 63\. Take"):
+        Foundation(checkpoint=str(tmp_path / "copy")).fit(Trial(Foundation).reference)
 
 
 def test_loss_that_is_no_number_is_an_error(folders) -> None:
@@ -488,9 +497,12 @@ def made_for_p1(folder: Path, kind: str) -> dict[str, Any]:
     return settings | {"gene_ids": str(folder / "ids.pkl")}
 
 
-@pytest.mark.parametrize(("kind", "floor"), [("V1", 0.0), ("V2", 0.0), ("scgpt", 0.0)])
+@pytest.mark.parametrize(("kind", "floor"), [("V1", 0.7), ("scgpt", 0.8)])
 def test_technologies_of_blood_agree(tmp_path, kind, floor) -> None:
-    """P1 of the evaluation on random networks of 64 places: what fine-tuning does, no measure of the real ones."""
+    """P1 of the evaluation on random networks of 64 places: what fine-tuning does, no measure of the real ones.
+
+    Measured .78 and .88; Geneformer V2 came to .69. The commonest type is .29 of the cells, a look-up of the top gene .58.
+    """
     settings = made_for_p1(tmp_path, kind)
     found = end_to_end(partial(Foundation, **settings, **TRAINING | {"batch_size": 16}, cells_per_term=60))
     reference, query, truth = p1()
@@ -498,5 +510,4 @@ def test_technologies_of_blood_agree(tmp_path, kind, floor) -> None:
     if kind != "scgpt":
         top = looked_up(found.member.tuned.tokens, reference.cells.counts, reference.label, query.counts, truth)
         assert top < 0.6
-    print("FOUND", kind, found.accuracy, found.macro_f1)
     assert found.accuracy > floor
