@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 class TotalviKnnSettings(NetworkSettings):
     """Settings of `TotalviKnn`, beside those of `NetworkSettings`.
 
+    ``epochs``: those of SCVI by default. With ten made proteins 200 gave 0.946 on 720 cells (two seeds) where 100 gave
+    0.940; on two references of 290 cells 100 were the better, 0.897 against 0.873 (two seeds each).
+
     Attributes
     ----------
     neighbors
-        Reference cells that vote.
+        Reference cells that vote, as many as for scVI kNN.
     """
 
     neighbors: int = Field(default=15, ge=1, le=200)
@@ -43,7 +46,7 @@ class TotalviKnn(LatentMember):
     """Weighted vote of the nearest reference cells in totalVI's latent space, after surgery on the query's batches.
 
     totalVI: Gayoso 2021, doi:10.1038/s41592-020-01050-x. The reference needs protein counts, the query does not: what it
-    lacks is read as average for a cell as rich in proteins (`without_gaps`), and surgery learns nothing from it.
+    lacks is read as the reference's mean (`without_gaps`), and surgery learns nothing from it.
     """
 
     name: ClassVar[str] = "totalvi_knn"

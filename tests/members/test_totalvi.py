@@ -15,7 +15,7 @@ from on_p1 import end_to_end, p1
 from celljury.errors import InputError, MemberError
 from celljury.members import scvi_training, totalvi_training
 from celljury.members.base import Block, Proteins, Reference
-from celljury.members.checks import Trial, member_checks, rows_of
+from celljury.members.checks import Trial, member_checks
 from celljury.members.scvi_model import Encoder, build, release, state_of
 from celljury.members.scvi_training import operate
 from celljury.members.torch_session import session
@@ -154,15 +154,13 @@ def test_nothing_is_learned_from_proteins_that_the_query_lacks(trial) -> None:
 
 
 def test_missing_proteins_are_filled_as_worked_by_hand() -> None:
-    counts = np.array([[10, 0, 0], [40, 0, 0], [0, 0, 0]], np.float32)
+    counts = np.array([[10, 0, 0], [40, 0, 0]], np.float32)
     some = Proteins(counts, ("a", "b", "c"), np.array([True, False, False]))
-    mean = np.array([20.0, 8.0, 3.0])
-    # Half, twice and nothing of what a mean cell has of protein a; 1.5 rounds to 2.
-    assert_array_equal(without_gaps(some, mean=mean), [[10, 4, 2], [40, 16, 6], [0, 0, 0]])
-    none = Proteins(np.zeros((2, 3), np.float32), ("a", "b", "c"), np.zeros(3, bool))
+    mean = np.array([20.4, 7.6, 3.0])
+    assert_array_equal(without_gaps(some, mean=mean), [[10, 8, 3], [40, 8, 3]])
+    none = replace(some, present=np.zeros(3, bool))
     assert_array_equal(without_gaps(none, mean=mean), [[20, 8, 3], [20, 8, 3]])
-    whole = replace(some, present=np.ones(3, bool))
-    assert without_gaps(whole, mean=mean) is counts
+    assert_array_equal(without_gaps(replace(some, present=np.ones(3, bool)), mean=mean), counts)
 
 
 def test_mean_is_over_batches_that_measured_the_protein() -> None:
@@ -192,10 +190,9 @@ def test_proteins_tell_types_that_genes_do_not(told_by_proteins) -> None:
 
 
 def test_another_panel_is_read_for_what_it_has(told_by_proteins) -> None:
-    """Zeros in place of proteins 0, 3 and 6 would take every cell of the first type for another."""
+    """Proteins 0, 3 and 6 are the first type's: read as zeros, its cells are taken for others (0.67 right, not 0.97)."""
     member, trial = told_by_proteins
-    found = accuracy(member, lacking(trial.query, {"tag0", "tag3"}), trial.truth)
-    assert found > 0.85
+    assert accuracy(member, lacking(trial.query, {"tag0", "tag3", "tag6"}), trial.truth) > 0.85
 
 
 def test_genes_tell_types_where_proteins_are_missing(trial, tmp_path: Path) -> None:
@@ -253,9 +250,6 @@ def tagged_p1() -> tuple[Reference, Block, np.ndarray]:
 
 
 def test_technologies_of_blood_agree() -> None:
-    """P1 of the evaluation with made proteins, on a tenth of the default work: measured .858."""
-    make = partial(TotalviKnn, latent=10, hidden=32, epochs=25, surgery_epochs=5)
-    found = end_to_end(make, cells=tagged_p1)
-    assert found.accuracy > 0.8
-    query = tagged_p1()[1]
-    assert rows_of(query, np.array([3])).proteins is not None
+    """P1 of the evaluation with made proteins. Measured: 0.92 with these 60 epochs, 0.98 with the default 200."""
+    found = end_to_end(partial(TotalviKnn, epochs=60), cells=tagged_p1)
+    assert found.accuracy > 0.88
